@@ -1,0 +1,160 @@
+"""What the parts ask of each other. Any object of the right shape will do; there is nothing to inherit."""
+
+import random
+from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from typing import Any, Protocol, Self, runtime_checkable
+
+from ._models import Instance, Names, Query, Reply
+from ._registration import Health, Record
+
+__all__ = [
+    "Backend",
+    "CatalogBackend",
+    "Clock",
+    "Lease",
+    "ObservingBackend",
+    "Picker",
+    "Policy",
+    "RegistryBackend",
+]
+
+
+class Clock(Protocol):
+    """Where time comes from."""
+
+    def time(self) -> float:
+        """Seconds on a clock that never goes back."""
+        ...
+
+    async def sleep(self, seconds: float) -> None:
+        """Return after so many seconds; a cancellation ends it at once."""
+        ...
+
+    def timeout(self, seconds: float | None) -> AbstractAsyncContextManager[object]:
+        """A context that raises TimeoutError at its end when the body took longer; None never does."""
+        ...
+
+
+class Backend(Protocol):
+    """A registry to read from.
+
+    It belongs to the loop that opened it, and is opened once. A call on one that isn't open raises
+    ClosedError. Every error that stands for what the registry did is a BackendError.
+    """
+
+    @property
+    def is_open(self) -> bool: ...
+
+    async def __aenter__(self) -> Self: ...
+
+    async def __aexit__(self, *exc_info: object) -> None: ...
+
+    async def aclose(self) -> None:
+        """Close streams and connections. Idempotent; a fetch in flight ends with ClosedError."""
+        ...
+
+    async def fetch(self, query: Query, cursor: Any) -> Reply:
+        """The instances of `query.service`, of every status unless `query.server_filter`.
+
+        Returns at once for cursor None, and otherwise when the state differs from it or the registry ends
+        the wait: then with the same instances. Has a deadline of its own. On cancellation the request is
+        given up and nothing is lost: the cursor stays good.
+        """
+        ...
+
+
+@runtime_checkable
+class CatalogBackend(Protocol):
+    """A registry that can list the names of its services."""
+
+    async def fetch_names(self, cursor: Any) -> Names:
+        """All services with their tags; waits on a cursor as `fetch` does."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """A registration that a registry took: what `renew` and the rest are called with.
+
+    `where` names the server it stands on, for people. `state` is the backend's own: a lease's id, say.
+    """
+
+    record: Record
+    where: str
+    state: Any = None
+
+
+class RegistryBackend(Backend, Protocol):
+    """A registry to register with."""
+
+    async def local_host(self) -> str:
+        """The address by which this machine reaches the registry: the default `host` of a registration."""
+        ...
+
+    async def register(self, record: Record, previous: Lease | None = None) -> Lease:
+        """Register `record`, or replace what stands under its id, in place.
+
+        `previous` is the lease that this registrar held. Raises UnsupportedError for a check that this
+        registry can't run, and names what would do.
+        """
+        ...
+
+    async def renew(self, lease: Lease, health: Health) -> None:
+        """Tell that the process lives, and how it is. Without a TTLCheck: see that the record is there.
+
+        Raises NotRegisteredError when the registry doesn't know the registration.
+        """
+        ...
+
+    async def drain(self, lease: Lease, on: bool) -> None:
+        """Take the instance out of rotation by the registry's own means, or back into it."""
+        ...
+
+    async def deregister(self, lease: Lease) -> None:
+        """Remove the registration; one that isn't there is no error."""
+        ...
+
+
+@runtime_checkable
+class ObservingBackend(Protocol):
+    """A registry that can push what becomes of a registration."""
+
+    async def observe(self, lease: Lease, cursor: Any) -> Any:
+        """Wait until what stands under the lease differs from `cursor`, and return the new cursor.
+
+        Returns at once for None. Raises NotRegisteredError once the registry has forgotten it.
+        """
+        ...
+
+
+class Picker(Protocol):
+    """The state of a policy in one balancer: which instance is next.
+
+    All calls are synchronous and atomic. `update` may keep what it knows of an instance that it saw before.
+    """
+
+    def update(self, instances: Sequence[Instance]) -> None:
+        """Pick from `instances` from now on."""
+        ...
+
+    def pick(self, exclude: Sequence[Instance] = (), key: object = None) -> Instance | None:
+        """The next instance, none of `exclude` if there is another; None when there are none at all."""
+        ...
+
+    def begin(self, instance: Instance) -> Callable[[Exception | None], None] | None:
+        """A call to `instance` begins: count its load.
+
+        The function that comes back ends it, called once with None for a success or the exception that
+        counts as a failure. `None` where this policy keeps no account.
+        """
+        ...
+
+
+class Policy(Protocol):
+    """A frozen value, compared by value, that makes pickers. Pickers of one policy share nothing."""
+
+    def picker(self, *, clock: Clock, rng: random.Random) -> Picker:
+        """A new picker without instances."""
+        ...
