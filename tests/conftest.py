@@ -1,0 +1,46 @@
+"""What holds for every test: real servers by name, no blocking call on the loop, nothing left running."""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+import pytest
+from blockbuster import blockbuster_ctx
+
+from tests.support.process import missing
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip a test whose servers weren't built, or fail it where they are required."""
+    wanted = {name for marker in item.iter_markers("server") for name in marker.args}
+    if absent := missing(*sorted(wanted)):
+        text = f"{' and '.join(absent)} missing: run make servers"
+        if os.environ.get("ASYNCSD_REQUIRE_SERVERS") == "1":
+            pytest.fail(text, pytrace=False)
+        pytest.skip(text)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_blocking_calls() -> Iterator[None]:
+    """A blocking call of asyncsd's on a running loop raises; what tests themselves do is theirs."""
+    with blockbuster_ctx(scanned_modules=["asyncsd"], excluded_modules=["asyncsd.testing"]):
+        yield
+
+
+@pytest.fixture(autouse=True)
+def nothing_left(request: pytest.FixtureRequest) -> None:
+    """Fail a test that leaves a task of asyncsd running, or an exception that nobody has seen."""
+    if request.node.get_closest_marker("asyncio") is not None:
+        request.getfixturevalue("_nothing_left")
+
+
+@pytest.fixture
+async def _nothing_left() -> AsyncIterator[None]:
+    unseen: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: unseen.append(context))
+    yield
+    left = [task for task in asyncio.all_tasks() if task.get_name().startswith("asyncsd:")]
+    assert not left, f"tasks left running: {left}"
+    assert not unseen, f"exceptions that nobody has seen: {unseen}"
