@@ -1,0 +1,77 @@
+# `make` lists what there is to make. All that this needs is Python 3.11 or newer and make.
+
+PYTHON ?= python3
+PYTHONS ?=
+PYTEST_ARGS ?=
+
+VENV := .venv
+BIN := $(VENV)/bin
+SHELL := /bin/bash
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+.PHONY: help
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: install
+install: $(VENV)/.installed ## make .venv, with all that the work on asyncsd needs
+
+# $(call make-venv,PYTHON,FOLDER,GROUP)
+define make-venv
+	@"$(1)" -c 'import sys; sys.exit(sys.version_info < (3, 11) and "PYTHON=$(1) is older than 3.11")'
+	"$(1)" -m venv --clear $(2)
+	$(2)/bin/python -m pip install --quiet --upgrade "pip>=25.1"
+	$(2)/bin/python -m pip install --quiet --editable . --group $(3)
+	@touch $(2)/.installed
+endef
+
+$(VENV)/.installed: pyproject.toml
+	$(call make-venv,$(PYTHON),$(VENV),dev)
+
+.venv-%/.installed: pyproject.toml
+	@.ci/find-python $* > /dev/null
+	$(call make-venv,$$(.ci/find-python $*),.venv-$*,test)
+
+.PHONY: test
+ifeq ($(PYTHONS),)
+test: $(VENV)/.installed ## run the tests; PYTHONS="3.11 3.13": on these, with real servers on the first
+	$(BIN)/pytest $(PYTEST_ARGS)
+else
+test: $(PYTHONS:%=test-%)
+
+$(PYTHONS:%=test-%): test-%: .venv-%/.installed
+	.venv-$*/bin/pytest $(if $(filter $*,$(firstword $(PYTHONS))),,-m "not server") $(PYTEST_ARGS)
+endif
+
+.PHONY: lint
+lint: $(VENV)/.installed ## ruff: errors, habits and format
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+
+.PHONY: types
+types: $(VENV)/.installed ## mypy --strict, pyright strict, and how much of the public interface is typed
+	$(BIN)/mypy
+	$(BIN)/pyright --pythonpath $(BIN)/python
+	$(BIN)/pyright --pythonpath $(BIN)/python --ignoreexternal --verifytypes asyncsd
+
+.PHONY: bench
+bench: $(VENV)/.installed ## every benchmark, each beside its floor
+	@for file in benchmarks/bench_*.py; do echo "== $$file"; $(BIN)/python "$$file" || exit; done
+
+.PHONY: servers
+servers: ## build the real servers that tests use, into the cache
+	@$(PYTHON) tests/servers/install.py
+
+.PHONY: docs
+docs: $(VENV)/.installed ## see that the links and the code of the pages are good
+	$(BIN)/pytest tests/test_pages.py
+
+.PHONY: check
+check: servers test lint types ## all that CI runs
+
+.PHONY: clean
+clean: ## remove what was made here; the servers in the cache stay
+	rm -rf .venv .venv-* .mypy_cache .pytest_cache .ruff_cache .hypothesis dist build
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
