@@ -1,0 +1,216 @@
+"""What one registrar has in the registry: taken, watched, drained and given back, whatever is cut off."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
+
+from ._errors import BackendError, ClosedError, NotRegisteredError, UnreachableError, UnsupportedError
+from ._protocols import Clock, Lease, ObservingBackend, RegistryBackend
+from ._reachability import Reachability
+from ._registration import Health, Record
+from ._tasks import TaskOwner
+
+__all__ = ["DRAINING", "LEAST", "MOST", "LeaseHolder"]
+
+logger = logging.getLogger("asyncsd.registrar")
+
+T = TypeVar("T")
+
+LEAST, MOST = 0.1, 1.0
+"""The bounds of the pause after calls that come back at once (100 ms: consul-template's watch/view.go)."""
+DRAINING = Health("critical", "draining")
+
+
+class LeaseHolder:
+    """Holds the lease of one registration, and makes the backend's calls with deadlines of its own.
+
+    `delay(error, failures)` says how long to wait after an error of the observer; `on_loss` is called when
+    the observer has ended: because the lease is `lost`, or by a bug.
+    """
+
+    __slots__ = (
+        "_backend",
+        "_clock",
+        "_delay",
+        "_leaving",
+        "_observing",
+        "_on_loss",
+        "_reachability",
+        "_submitting",
+        "_tasks",
+        "_unanswered",
+        "lease",
+        "lost",
+    )
+
+    def __init__(
+        self,
+        backend: RegistryBackend,
+        *,
+        clock: Clock,
+        reachability: Reachability,
+        delay: Callable[[Exception, int], float],
+        on_loss: Callable[[], None],
+    ) -> None:
+        self._backend = backend
+        self._clock = clock
+        self._reachability = reachability
+        self._delay = delay
+        self._on_loss = on_loss
+        self._tasks = TaskOwner()
+        self._submitting: asyncio.Task[None] | None = None
+        self._observing: asyncio.Task[None] | None = None
+        self._unanswered: Record | None = None
+        self._leaving = False
+        self.lease: Lease | None = None
+        self.lost: NotRegisteredError | None = None
+
+    @property
+    def stands(self) -> bool:
+        """Whether the registry has taken it, and didn't say since that it has forgotten it."""
+        return self.lease is not None and self.lost is None
+
+    async def _ask(self, call: Coroutine[Any, Any, T], within: float) -> T:
+        """The result of a call to the backend; past `within` seconds, the registry counts as unreachable."""
+        try:
+            async with self._clock.timeout(within):
+                return await call
+        except TimeoutError as exc:
+            raise UnreachableError(f"the registry gave no answer within {within:g} s") from exc
+
+    async def local_host(self, within: float) -> str:
+        """The address by which this machine reaches the registry."""
+        return await self._ask(self._backend.local_host(), within)
+
+    async def submit(self, record: Record, within: float) -> None:
+        """Register `record`, or replace what stands, in place; a backend may move it to another server.
+
+        A cancellation leaves the request in flight, and `leave` sees to its end: a request that is cut off
+        may still be taken, and even after the deregistration that follows.
+        """
+        self._submitting = self._tasks.spawn(
+            self._register(record, within), role="register", service=record.service
+        )
+        await asyncio.wait((self._submitting,))
+        self._submitting.result()
+
+    async def _register(self, record: Record, within: float) -> None:
+        self._unanswered = record
+        try:
+            lease = await self._ask(self._backend.register(record, previous=self.lease), within)
+        except BackendError as exc:
+            if exc.permanent:
+                self._unanswered = None
+            raise
+        self.lease, self.lost = lease, None
+        if self._observing is not None:
+            await self._tasks.cancel(self._observing)
+        if isinstance(self._backend, ObservingBackend) and not self._leaving:
+            observing = self._observe(self._backend, lease)
+            self._observing = self._tasks.spawn(observing, role="observe", service=record.service)
+            self._observing.add_done_callback(lambda _: self._on_loss())
+
+    async def renew(self, health: Health, within: float) -> None:
+        """Tell the registry how the process is; raises NotRegisteredError when it doesn't know it."""
+        if self.lease is None:
+            raise NotRegisteredError("nothing was registered yet")
+        await self._ask(self._backend.renew(self.lease, health), within)
+
+    async def _observe(self, backend: ObservingBackend, lease: Lease) -> None:
+        """Notice at once that the registry forgot the lease; the next heartbeat would, later."""
+        cursor: Any = None
+        failures, pause = 0, LEAST
+        while True:
+            began = self._clock.time()
+            try:
+                cursor = await backend.observe(lease, cursor)
+            except NotRegisteredError as exc:
+                self.lost = exc
+                return
+            except UnreachableError:
+                cursor = None
+                self._reachability.down()
+                await self._reachability.turn()
+            except BackendError as exc:
+                cursor = None
+                await self._clock.sleep(self._delay(exc, failures))
+                failures += 1
+            else:
+                failures = 0
+                self._reachability.up()
+            if self._clock.time() - began < MOST:
+                await self._clock.sleep(pause)
+                pause = min(MOST, pause * 2)
+            else:
+                pause = LEAST
+
+    def raise_loss(self) -> None:
+        """Raise what the observer found: that the lease is lost, or the bug that ended it."""
+        if self.lost is not None:
+            raise self.lost
+        if self._observing is not None and self._observing.done():
+            self._observing.result()
+
+    async def leave(
+        self, *, drain: float, linger: float, interval: float, draining: Callable[[], object]
+    ) -> Exception | None:
+        """Drain, then deregister; the error that kept it from being deregistered, if any.
+
+        The calls may take `linger` seconds together, the drain its own. `draining` is called as it begins.
+        """
+        self._leaving = True
+        end = self._clock.time() + linger
+        if self._submitting is not None:
+            try:
+                async with self._clock.timeout(linger / 2):
+                    await asyncio.wait((self._submitting,))
+            except TimeoutError:
+                pass
+            await self._tasks.cancel(self._submitting)
+        if self._observing is not None:
+            await self._tasks.cancel(self._observing)
+        if self.lease is not None:
+            if drain > 0:
+                draining()
+                end += await self._drain(self.lease, drain, end, interval)
+            return await self._deregister(self.lease, end)
+        if self._unanswered is not None:
+            # No answer said that it stands, and none that it doesn't: one try will do.
+            return await self._deregister(Lease(self._unanswered, where=""), self._clock.time())
+        return None
+
+    async def _drain(self, lease: Lease, drain: float, end: float, interval: float) -> float:
+        """Take it out of rotation and wait; the seconds that the wait took."""
+        try:
+            await self._ask(self._backend.drain(lease, True), end - self._clock.time())
+        except UnsupportedError:
+            pass  # The heartbeats say it.
+        except BackendError as exc:
+            logger.warning("%s leaves without being drained: %s", lease.record.id, exc)
+            return 0.0
+        began = self._clock.time()
+        while (left := began + drain - self._clock.time()) > 0:
+            if lease.record.ttl is not None:
+                try:
+                    await self.renew(DRAINING, min(left, interval))
+                except BackendError as exc:
+                    logger.debug("a heartbeat of %s failed while it drained: %s", lease.record.id, exc)
+            left = began + drain - self._clock.time()
+            await self._clock.sleep(max(0.0, min(left, interval)))
+        return self._clock.time() - began
+
+    async def _deregister(self, lease: Lease, end: float) -> Exception | None:
+        """Deregister, again after a failure until `end`; the last error if it couldn't be done."""
+        pause = LEAST
+        while True:
+            try:
+                await self._ask(self._backend.deregister(lease), max(LEAST, end - self._clock.time()))
+            except (BackendError, ClosedError) as exc:
+                permanent = isinstance(exc, ClosedError) or exc.permanent
+                if permanent or self._clock.time() + pause >= end:
+                    return exc
+                await self._clock.sleep(pause)
+                pause = min(MOST, pause * 2)
+            else:
+                return None
