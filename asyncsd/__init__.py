@@ -70,3 +70,8 @@ __all__ = [
     "UnreachableError",
     "UnsupportedError",
 ]
+
+# What is public reads as asyncsd's own in tracebacks and reprs, wherever its code stands.
+for _name in __all__:
+    if getattr(globals()[_name], "__module__", "").startswith("asyncsd."):
+        globals()[_name].__module__ = __name__

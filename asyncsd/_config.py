@@ -3,7 +3,6 @@
 import random
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, fields
-from typing import Any
 
 __all__ = ["Backoff", "Limits", "Retry"]
 
@@ -130,9 +129,11 @@ class Retry(_ShortRepr):
             raise ValueError(f"Retry.attempts is a whole number, 1 or more; got {self.attempts!r}")
         duration("Retry.timeout", self.timeout, none=True)
         duration("Retry.attempt_timeout", self.attempt_timeout, none=True)
-        on: Any = self.on
-        if isinstance(on, type):
-            on = (on,)
-            object.__setattr__(self, "on", on)
-        if not isinstance(on, tuple) or not all(isinstance(e, type) and issubclass(e, Exception) for e in on):
+        kinds = (self.on,) if isinstance(self.on, type) else self.on
+        if not isinstance(kinds, tuple) or not all(_is_exception_type(kind) for kind in kinds):
             raise TypeError(f"Retry.on is a tuple of exception types, such as (OSError,); got {self.on!r}")
+        object.__setattr__(self, "on", kinds)
+
+
+def _is_exception_type(value: object) -> bool:
+    return isinstance(value, type) and issubclass(value, Exception)

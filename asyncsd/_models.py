@@ -5,8 +5,9 @@ Times are seconds, as floats. Nothing here does I/O or reads a clock.
 
 import ipaddress
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, NoReturn, TypeAlias, overload
 
 __all__ = [
@@ -33,7 +34,7 @@ class Meta(dict[str, str]):
 
     __slots__ = ()
 
-    def __hash__(self) -> int:  # type: ignore[override]
+    def __hash__(self) -> int:  # type: ignore[override]  # pyright: ignore[reportIncompatibleVariableOverride]
         return hash(frozenset(self.items()))
 
     def __reduce__(self) -> tuple[type["Meta"], tuple[dict[str, str]]]:
@@ -183,6 +184,10 @@ class Instance:
             raise ValueError(f"{self.service} instance {self.id} registered no port: there is no URL to call")
         slash = "" if path.startswith("/") else "/"
         return f"{scheme or self.scheme or 'http'}://{url_host(self.host)}:{self.port}{slash}{path}"
+
+
+identity: Callable[[Instance], tuple[str, str, int]] = attrgetter("id", "host", "port")
+"""What statistics and endpoints are kept by: it stays while tags, meta, weight and status change."""
 
 
 @dataclass(frozen=True, slots=True)

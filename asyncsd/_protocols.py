@@ -45,7 +45,9 @@ class Backend(Protocol):
     """
 
     @property
-    def is_open(self) -> bool: ...
+    def is_open(self) -> bool:
+        """Whether it was opened, and not closed since."""
+        ...
 
     async def __aenter__(self) -> Self: ...
 
@@ -132,22 +134,28 @@ class ObservingBackend(Protocol):
 class Picker(Protocol):
     """The state of a policy in one balancer: which instance is next.
 
-    All calls are synchronous and atomic. `update` may keep what it knows of an instance that it saw before.
+    All calls are synchronous and atomic. Pickers nest: one may hold another and pass on what it doesn't
+    decide itself.
     """
 
-    def update(self, instances: Sequence[Instance]) -> None:
-        """Pick from `instances` from now on."""
+    def update(self, instances: Sequence[Instance]) -> Callable[[], Instance]:
+        """Pick from `instances`, ordered by id, from now on; keep what is known of those seen before.
+
+        Returns the function of a plain pick, which the balancer calls until the next update: `self.pick`
+        will do, and one that looks nothing up is faster. Of no instances nothing is picked.
+        """
         ...
 
-    def pick(self, exclude: Sequence[Instance] = (), key: object = None) -> Instance | None:
-        """The next instance, none of `exclude` if there is another; None when there are none at all."""
+    def pick(self, exclude: Sequence[Instance] = (), key: object = None) -> Instance:
+        """The next instance, none of `exclude` if there is another. `key` is the caller's, to hash by."""
         ...
 
-    def begin(self, instance: Instance) -> Callable[[Exception | None], None] | None:
-        """A call to `instance` begins: count its load.
+    def begin(self, instance: Instance) -> Callable[[BaseException | None], None] | None:
+        """A call to `instance` begins: count its load. `None` where this policy keeps no account.
 
-        The function that comes back ends it, called once with None for a success or the exception that
-        counts as a failure. `None` where this policy keeps no account.
+        The function that comes back ends the call, and is called once: with None for a success, with the
+        exception that counts as a failure, or with the CancelledError of a call that was given up: that is
+        neither, but took at least so long.
         """
         ...
 

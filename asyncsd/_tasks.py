@@ -29,6 +29,11 @@ class TaskOwner:
     def __len__(self) -> int:
         return len(self._tasks)
 
+    @property
+    def tasks(self) -> frozenset[asyncio.Task[Any]]:
+        """Those that haven't ended."""
+        return frozenset(self._tasks)
+
     def spawn(self, coro: Coroutine[Any, Any, T], *, role: str, service: str) -> asyncio.Task[T]:
         """Run `coro` as a task of this owner."""
         task = asyncio.get_running_loop().create_task(coro, name=f"asyncsd:{role}:{service}")
@@ -39,21 +44,22 @@ class TaskOwner:
     async def cancel(self, *tasks: asyncio.Task[Any]) -> None:
         """Cancel `tasks` and wait until they have ended, whatever they raise.
 
-        A cancellation of the caller is raised once they have.
+        A cancellation of the caller is raised once they have. RuntimeError if the caller is one of them: it
+        would wait for itself.
         """
+        if asyncio.current_task() in tasks:
+            raise RuntimeError(f"{asyncio.current_task()!r} can't close itself: let its owner do it")
         for task in tasks:
             task.cancel()
-        pending = {task for task in tasks if not task.done()}
         cancelled: asyncio.CancelledError | None = None
         # The anyio scope holds off anyio's cancellations, the loop asyncio's own. Both are needed: without
         # the scope, a cancelled anyio scope cancels again on every turn and this would spin.
         with anyio.CancelScope(shield=True):
-            while pending:
+            while pending := {task for task in tasks if not task.done()}:
                 try:
-                    _, pending = await asyncio.wait(pending)
+                    await asyncio.wait(pending)
                 except asyncio.CancelledError as exc:
                     cancelled = exc
-                    pending = {task for task in pending if not task.done()}
         for task in tasks:
             if not task.cancelled():
                 task.exception()  # Mark it as seen: its owner has chosen to end it.

@@ -1,6 +1,8 @@
 """A registry inside the program: for tests, and for parts of one program that find each other."""
 
 import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, Self
 
 from asyncsd._clock import LoopClock
@@ -13,108 +15,22 @@ __all__ = ["MemoryBackend"]
 
 WAIT = 55.0
 
+_FORGOTTEN = "forgotten"
+"""What stands under the id of no registration; unlike None, it is no cursor to begin with."""
 
-class MemoryBackend:
-    """A whole registry in memory, with TTLs, that several parts of one program may share.
 
-    It belongs to the loop that opened it. What is registered stays over a close and is gone with the object.
-    A TTLCheck that isn't renewed in time turns its instance critical, and `deregister_after` removes it; that
-    is looked at whenever somebody asks or waits. `put` and `remove` change the list by hand.
-    """
+@dataclass(slots=True)
+class _Entry:
+    """What stands registered under an id."""
 
-    def __init__(self, *instances: Instance, wait: float = WAIT, clock: Clock | None = None) -> None:
-        self._clock: Clock = clock or LoopClock()
-        self._wait = wait
-        self._open = False
-        self._index = 1
-        self._services: dict[str, dict[str, Instance]] = {}
-        self._records: dict[str, Record] = {}
-        self._drained: set[str] = set()
-        self._heard: dict[str, float] = {}
-        self._changed = asyncio.Event()
-        self.put(*instances)
+    record: Record
+    heard: float
+    status: Status
+    drained: bool = False
 
-    def __repr__(self) -> str:
-        count = sum(len(known) for known in self._services.values())
-        return f"MemoryBackend({count} instances of {len(self._services)} services)"
-
-    @property
-    def is_open(self) -> bool:
-        return self._open
-
-    async def __aenter__(self) -> Self:
-        self._open = True
-        return self
-
-    async def __aexit__(self, *exc_info: object) -> None:
-        await self.aclose()
-
-    async def aclose(self) -> None:
-        self._open = False
-        self._bump()
-
-    def put(self, *instances: Instance) -> None:
-        """Add instances, or replace those of the same id."""
-        for instance in instances:
-            self._services.setdefault(instance.service, {})[instance.id] = instance
-        self._bump()
-
-    def remove(self, *ids: str) -> None:
-        """Remove the instances and registrations with these ids."""
-        for id in ids:
-            self._records.pop(id, None)
-            self._heard.pop(id, None)
-            self._drained.discard(id)
-            for name, known in list(self._services.items()):
-                if known.pop(id, None) is not None and not known:
-                    del self._services[name]
-        self._bump()
-
-    def clear(self) -> None:
-        """Forget everything, as a restarted server without data does; the index starts anew."""
-        self._services.clear()
-        self._records.clear()
-        self._heard.clear()
-        self._drained.clear()
-        self._bump()
-        self._index = 1
-
-    def _bump(self) -> None:
-        self._index += 1
-        changed, self._changed = self._changed, asyncio.Event()
-        changed.set()
-
-    def _check(self) -> None:
-        if not self._open:
-            raise ClosedError("this MemoryBackend isn't open: use `async with`, or give it to a Discovery")
-
-    def _expire(self) -> float | None:
-        """Turn overdue instances critical, remove ghosts; the seconds until the next one is due."""
-        now = self._clock.time()
-        due: list[float] = []
-        for id, heard in list(self._heard.items()):
-            record = self._records[id]
-            ttl = record.ttl
-            if ttl is None:
-                continue
-            instance = self._services[record.service][id]
-            after = min(
-                (c.deregister_after for c in record.checks if isinstance(c, TTLCheck) and c.deregister_after),
-                default=None,
-            )
-            if now >= heard + ttl:
-                if instance.status != "critical":
-                    self._set(record, "critical")
-                if after is not None and now >= heard + ttl + after:
-                    self.remove(id)
-                elif after is not None:
-                    due.append(heard + ttl + after - now)
-            else:
-                due.append(heard + ttl - now)
-        return min(due, default=None)
-
-    def _set(self, record: Record, status: Status) -> None:
-        instance = Instance(
+    def instance(self) -> Instance:
+        record = self.record
+        return Instance(
             id=record.id,
             service=record.service,
             host=record.host,
@@ -123,51 +39,184 @@ class MemoryBackend:
             meta=record.meta,
             weight=record.weight,
             zone=record.meta.get("zone"),
-            status="critical" if record.id in self._drained else status,
+            status="critical" if self.drained else self.status,
             scheme=record.scheme,
         )
-        if self._services.get(record.service, {}).get(record.id) != instance:
+
+
+class MemoryBackend:
+    """A whole registry in memory, with TTLs, that several parts of one program may share.
+
+    It belongs to the loop that opened it. What is registered stays over a close and is gone with the object;
+    after a close it may be opened again, on another loop too. A TTLCheck that isn't renewed in time turns its
+    instance critical, and `deregister_after` removes it; that is looked at whenever somebody asks or waits.
+    `put`, `remove` and `clear` change what is known by hand, on the loop or before it was opened.
+    """
+
+    def __init__(self, *instances: Instance, wait: float = WAIT, clock: Clock | None = None) -> None:
+        """Know `instances` from the start; a fetch waits at most `wait` seconds for a change."""
+        self._clock: Clock = clock or LoopClock()
+        self._wait = wait
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._services: dict[str, dict[str, Instance]] = {}
+        self._entries: dict[str, _Entry] = {}
+        self._index = 1
+        self._changed_at: dict[str, int] = {}
+        # Grows with each `clear`: an index that has come back to its old number is still another one.
+        self._epoch = 0
+        self._waiting: set[asyncio.Future[None]] = set()
+        self.put(*instances)
+
+    def __repr__(self) -> str:
+        count = sum(len(known) for known in self._services.values())
+        return f"MemoryBackend({count} instances of {len(self._services)} services)"
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it was opened, and not closed since."""
+        return self._loop is not None
+
+    async def __aenter__(self) -> Self:
+        if self._loop is not None:
+            raise RuntimeError("this MemoryBackend is open already: share it instead of opening it twice")
+        self._loop = asyncio.get_running_loop()
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """End every wait with ClosedError. Idempotent; what is registered stays."""
+        self._loop = None
+        self._wake()
+
+    def put(self, *instances: Instance) -> None:
+        """Add instances, or replace those of the same id."""
+        for instance in instances:
+            self._services.setdefault(instance.service, {})[instance.id] = instance
+        self._touch(*{instance.service for instance in instances})
+
+    def remove(self, *ids: str) -> None:
+        """Remove the instances and registrations with these ids; unknown ones are no error."""
+        for id in ids:
+            self._entries.pop(id, None)
+        touched: list[str] = []
+        for service, known in list(self._services.items()):
+            if gone := known.keys() & set(ids):
+                touched.append(service)
+                for id in gone:
+                    del known[id]
+                if not known:
+                    del self._services[service]
+        self._touch(*touched)
+
+    def clear(self) -> None:
+        """Forget everything, as a server does that restarts without its data: the index starts anew."""
+        self._services.clear()
+        self._entries.clear()
+        self._changed_at.clear()
+        self._index = 1
+        self._epoch += 1
+        self._wake()
+
+    def _touch(self, *services: str) -> None:
+        if services:
+            self._index += 1
+            self._changed_at.update(dict.fromkeys(services, self._index))
+            self._wake()
+
+    def _wake(self) -> None:
+        for woken in self._waiting:
+            if not woken.done():
+                woken.set_result(None)
+
+    def _check(self) -> None:
+        if self._loop is None:
+            raise ClosedError("this MemoryBackend isn't open: use `async with`, or give it to a Discovery")
+        if self._loop is not asyncio.get_running_loop():
+            raise RuntimeError("this MemoryBackend belongs to another event loop, which opened it")
+
+    def _expire(self) -> float | None:
+        """Turn overdue instances critical, remove ghosts; the seconds until the next one is due."""
+        now = self._clock.time()
+        due: list[float] = []
+        for id, entry in list(self._entries.items()):
+            if (ttl := entry.record.ttl) is None:
+                continue
+            overdue = entry.heard + ttl
+            if now < overdue:
+                due.append(overdue - now)
+                continue
+            self._show(entry, "critical")
+            if (after := _deregister_after(entry.record)) is None:
+                continue
+            if now < overdue + after:
+                due.append(overdue + after - now)
+            else:
+                self.remove(id)
+        return min(due, default=None)
+
+    def _show(self, entry: _Entry, status: Status) -> None:
+        """Give the registered instance a status, and let it be seen if that changes anything."""
+        entry.status = status
+        instance = entry.instance()
+        if self._services.get(instance.service, {}).get(instance.id) != instance:
             self.put(instance)
 
-    async def _changes(self, cursor: object) -> None:
-        """Wait until the index isn't `cursor` any more, at most for the backend's wait."""
+    def _entry(self, lease: Lease) -> _Entry:
+        self._expire()
+        entry = self._entries.get(lease.record.id)
+        if entry is None:
+            raise NotRegisteredError(f"{lease.record.id!r} isn't registered in memory")
+        return entry
+
+    async def _differing(self, cursor: object, state: Callable[[], object]) -> object:
+        """Wait until `state()` isn't `cursor`, at most for the backend's wait; the state then."""
         self._check()
         end = self._clock.time() + self._wait
         due = self._expire()
-        while cursor == self._index:
-            left = end - self._clock.time()
-            if left <= 0:
-                break
-            changed = self._changed
+        while state() == cursor and (left := end - self._clock.time()) > 0:
+            woken = asyncio.get_running_loop().create_future()
+            self._waiting.add(woken)
             try:
                 async with self._clock.timeout(left if due is None else min(left, due)):
-                    await changed.wait()
+                    await woken
             except TimeoutError:
                 pass
+            finally:
+                self._waiting.discard(woken)
             self._check()
             due = self._expire()
+        return state()
 
     async def fetch(self, query: Query, cursor: Any) -> Reply:
-        """The instances of a service; waits for a change of anything in this registry."""
-        await self._changes(cursor)
-        known = self._services.get(query.service, {}).values()
+        """The instances of a service; waits for a change of it, and at most for the backend's `wait`."""
+        service = query.service
+        cursor = await self._differing(cursor, lambda: (self._epoch, self._changed_at.get(service, 0)))
+        known = self._services.get(service, {}).values()
         instances = tuple(i for i in known if not query.server_filter or query.matches(i))
-        return Reply(instances, cursor=self._index, index=self._index)
+        return Reply(instances, cursor=cursor, index=self._index)
 
     async def fetch_names(self, cursor: Any) -> Names:
-        """All services and their tags."""
-        await self._changes(cursor)
-        services = {
-            name: tuple(sorted({tag for instance in known.values() for tag in instance.tags}))
-            for name, known in self._services.items()
+        """All services and their tags; waits for a change of these."""
+        cursor = await self._differing(cursor, lambda: (self._epoch, self._names()))
+        return Names(self._names(), cursor=cursor, index=self._index)
+
+    def _names(self) -> dict[str, tuple[str, ...]]:
+        return {
+            service: tuple(sorted({tag for instance in known.values() for tag in instance.tags}))
+            for service, known in self._services.items()
         }
-        return Names(services, cursor=self._index, index=self._index)
 
     async def local_host(self) -> str:
+        """127.0.0.1: whoever can ask is in this process."""
         return "127.0.0.1"
 
     async def register(self, record: Record, previous: Lease | None = None) -> Lease:
-        """Take `record`; a check other than TTLCheck is an UnsupportedError."""
+        """Take `record`; a check other than TTLCheck is an UnsupportedError.
+
+        What stands under its id is replaced in place and keeps its status.
+        """
         self._check()
         for check in record.checks:
             if not isinstance(check, TTLCheck):
@@ -175,40 +224,48 @@ class MemoryBackend:
                     f"MemoryBackend runs no checks, and {type(check).__name__} needs a registry that does: "
                     "use TTLCheck"
                 )
-        known = self._services.get(record.service, {}).get(record.id)
-        self._records[record.id] = record
-        first = record.checks[0].initial_status if record.checks else "passing"
-        if record.id not in self._heard or known is None:
-            self._heard[record.id] = self._clock.time()
-        self._set(record, known.status if known is not None else first)
+        self._expire()
+        entry = self._entries.get(record.id)
+        if entry is not None and entry.record.service != record.service:
+            self.remove(record.id)
+            entry = None
+        if entry is None:
+            first: Status = record.checks[0].initial_status if record.checks else "passing"
+            entry = self._entries[record.id] = _Entry(record, self._clock.time(), first)
+        entry.record = record
+        self._show(entry, entry.status)
         return Lease(record, where="memory")
 
     async def renew(self, lease: Lease, health: Health) -> None:
-        """Renew the TTL; the status is `health`'s."""
+        """Renew the TTL; the status is `health`'s. Without a TTLCheck: see that the record is there."""
         self._check()
-        self._expire()
-        if lease.record.id not in self._records:
-            raise NotRegisteredError(f"{lease.record.id!r} isn't registered in memory")
-        self._heard[lease.record.id] = self._clock.time()
-        if lease.record.ttl is not None:
-            self._set(self._records[lease.record.id], health.status)
+        entry = self._entry(lease)
+        entry.heard = self._clock.time()
+        if entry.record.ttl is not None:
+            self._show(entry, health.status)
 
     async def observe(self, lease: Lease, cursor: Any) -> Any:
-        """Wait for a change, and raise NotRegisteredError once the record is gone."""
-        await self._changes(cursor)
-        if lease.record.id not in self._records:
-            raise NotRegisteredError(f"{lease.record.id!r} isn't registered in memory")
-        return self._index
+        """Wait for a change of the record, and raise NotRegisteredError once it is gone."""
+        id = lease.record.id
+        cursor = await self._differing(
+            cursor, lambda: entry.instance() if (entry := self._entries.get(id)) else _FORGOTTEN
+        )
+        self._entry(lease)
+        return cursor
 
     async def drain(self, lease: Lease, on: bool) -> None:
-        """Show the instance as critical while drained."""
+        """Show the instance as critical while drained, and as what it is after that."""
         self._check()
-        record = self._records.get(lease.record.id)
-        if record is None:
-            raise NotRegisteredError(f"{lease.record.id!r} isn't registered in memory")
-        (self._drained.add if on else self._drained.discard)(record.id)
-        self._set(record, "critical" if on else "passing")
+        entry = self._entry(lease)
+        entry.drained = on
+        self._show(entry, entry.status)
 
     async def deregister(self, lease: Lease) -> None:
+        """Remove the registration; one that isn't there is no error."""
         self._check()
         self.remove(lease.record.id)
+
+
+def _deregister_after(record: Record) -> float | None:
+    """The shortest `deregister_after` among the checks."""
+    return min((after for check in record.checks if (after := check.deregister_after)), default=None)

@@ -1,0 +1,67 @@
+"""What is public is what `__all__` says, and looks as if it stood in asyncsd itself."""
+
+import inspect
+import pickle
+import typing
+from types import FunctionType, ModuleType
+from typing import Any
+
+import pytest
+
+import asyncsd
+
+CLASSES = [name for name in asyncsd.__all__ if inspect.isclass(getattr(asyncsd, name))]
+DOCUMENTED = [name for name in asyncsd.__all__ if isinstance(getattr(asyncsd, name), type | FunctionType)]
+
+
+def test_all_is_sorted() -> None:
+    assert asyncsd.__all__ == sorted(asyncsd.__all__, key=str.casefold)
+
+
+def test_all_is_exactly_what_is_public() -> None:
+    public = {
+        name
+        for name, value in vars(asyncsd).items()
+        if not name.startswith("_") and not isinstance(value, ModuleType)
+    }
+    assert public == set(asyncsd.__all__)
+
+
+@pytest.mark.parametrize("name", DOCUMENTED)
+def test_name_reads_as_one_of_asyncsd(name: str) -> None:
+    assert getattr(asyncsd, name).__module__ == "asyncsd"
+
+
+@pytest.mark.parametrize("name", DOCUMENTED)
+def test_name_has_a_docstring_of_its_own(name: str) -> None:
+    text = vars(getattr(asyncsd, name)).get("__doc__") or getattr(asyncsd, name).__doc__ or ""
+    assert text.strip(), f"{name} has no docstring"
+    # What a dataclass or a NamedTuple writes by itself says nothing.
+    assert not text.startswith(f"{name}("), f"{name} has no docstring of its own"
+
+
+def members(cls: type[Any]) -> list[tuple[str, Any]]:
+    return [
+        (name, member)
+        for name, member in vars(cls).items()
+        if not name.startswith("_")
+        and isinstance(member, FunctionType | property | classmethod | staticmethod)
+        and getattr(member, "__name__", name) == name  # Meta's are all the one that refuses.
+    ]
+
+
+@pytest.mark.parametrize("name", CLASSES)
+def test_public_methods_have_docstrings(name: str) -> None:
+    bare = [member for member, value in members(getattr(asyncsd, name)) if not inspect.getdoc(value)]
+    assert not bare, f"{name} has methods without a docstring: {bare}"
+
+
+@pytest.mark.parametrize("name", CLASSES)
+def test_annotations_can_be_resolved(name: str) -> None:
+    typing.get_type_hints(getattr(asyncsd, name))
+
+
+@pytest.mark.parametrize("name", CLASSES)
+def test_class_can_be_pickled_by_name(name: str) -> None:
+    cls = getattr(asyncsd, name)
+    assert pickle.loads(pickle.dumps(cls)) is cls

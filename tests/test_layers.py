@@ -1,0 +1,107 @@
+"""Who may import whom."""
+
+import ast
+from collections.abc import Iterator
+from graphlib import TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+import asyncsd
+
+ROOT = Path(asyncsd.__file__).parent
+
+# A module imports from its own layer and those above it in this list.
+LAYERS = [
+    {"_config", "_errors", "_models", "_registration"},
+    {"_protocols"},
+    {"_tasks", "_clock", "_reachability", "_hub", "_health", "_lease", "_states"},
+    {"_poll", "_watcher", "_names", "_subscription", "_registrar", "_endpoints", "balance"},
+    {"_discovery"},
+    {"__init__"},
+]
+LAYER = {name: number for number, names in enumerate(LAYERS) for name in names}
+
+# Stand on the core, each in its own way; the core knows none of them.
+AROUND = {"agent", "backends", "cli", "ext", "gateway", "testing"}
+
+BACKENDS_MAY = {"_clock", "_config", "_errors", "_models", "_protocols", "_registration", "_tasks"}
+
+
+def name_of(path: Path) -> str:
+    """The dotted name inside asyncsd: "_models", "backends.consul._wire", "balance.__init__"."""
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts)
+
+
+def imports(path: Path) -> Iterator[str]:
+    """What a file imports from asyncsd, as names inside it; "__init__" stands for asyncsd itself."""
+    folder = ["asyncsd", *path.relative_to(ROOT).parts[:-1]]
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            above = folder[: len(folder) - node.level + 1] if node.level else []
+            module = ".".join([*above, *([node.module] if node.module else [])])
+            # What stands behind `from package import` may be a module of it, or a name.
+            names = [
+                f"{module}.{alias.name}" if is_module(f"{module}.{alias.name}") else module
+                for alias in node.names
+            ]
+        else:
+            continue
+        for name in names:
+            if name == "asyncsd":
+                yield "__init__"
+            elif name.startswith("asyncsd."):
+                yield name.removeprefix("asyncsd.")
+
+
+def is_module(name: str) -> bool:
+    package, _, rest = name.partition(".")
+    path = ROOT.joinpath(*rest.split("."))
+    return package == "asyncsd" and bool(rest) and (path.is_dir() or path.with_suffix(".py").exists())
+
+
+FILES = {name_of(path): path for path in sorted(ROOT.rglob("*.py"))}
+CORE = [name for name in FILES if name.partition(".")[0] not in AROUND]
+
+
+def inside(*packages: str) -> list[str]:
+    return [name for name in FILES if name.partition(".")[0] in packages]
+
+
+@pytest.mark.parametrize("name", CORE)
+def test_core_imports_its_own_layer_and_those_below(name: str) -> None:
+    part = name.partition(".")[0]
+    assert part in LAYER, f"{name} is new: say in LAYERS which layer it belongs to"
+    for imported in imports(FILES[name]):
+        other = imported.partition(".")[0]
+        assert other in LAYER, f"the core doesn't know {imported}; {name} imports it"
+        assert LAYER[other] <= LAYER[part], f"{name} imports {imported}, which stands on it"
+
+
+@pytest.mark.parametrize("name", inside("backends"))
+def test_backend_imports_values_protocols_and_itself(name: str) -> None:
+    for imported in imports(FILES[name]):
+        parts = imported.split(".")
+        own = parts[0] == "backends" and (len(parts) == 1 or parts[1] == name.split(".")[1])
+        assert own or parts[0] in BACKENDS_MAY, f"{name} imports {imported}"
+
+
+@pytest.mark.parametrize("name", inside("cli", "ext", "gateway", "testing"))
+def test_what_stands_on_asyncsd_uses_public_names(name: str) -> None:
+    """So that a third party could have written it."""
+    for imported in imports(FILES[name]):
+        parts = imported.split(".")
+        private = [part for part in parts if part.startswith("_") and part != "__init__"]
+        assert not private or parts[0] == name.split(".")[0], f"{name} imports {imported}"
+
+
+def test_no_module_imports_itself_by_a_detour() -> None:
+    graph = {
+        name.removesuffix(".__init__"): {
+            imported for imported in imports(path) if imported != name.removesuffix(".__init__")
+        }
+        for name, path in FILES.items()
+    }
+    TopologicalSorter(graph).prepare()
