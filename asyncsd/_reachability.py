@@ -27,7 +27,7 @@ class Reachability:
         self._rng = rng or random.Random()
         self._attempt = 0
         self._leading = False
-        self._waiting: set[asyncio.Future[None]] = set()
+        self._waiting: dict[asyncio.Future[None], None] = {}  # in order of coming: nobody starves
         self.reachable = True
         self.next_try: float | None = None
         """The clock's time of the next probe, while unreachable."""
@@ -52,14 +52,14 @@ class Reachability:
         """Return when it is this caller's turn to try; cancelled, the turn goes to another one."""
         while not self.reachable:
             woken = asyncio.get_running_loop().create_future()
-            self._waiting.add(woken)
+            self._waiting[woken] = None
             try:
                 if self._leading:
                     await woken
                 elif await self._lead(woken):
                     return
             finally:
-                self._waiting.discard(woken)
+                self._waiting.pop(woken, None)
 
     async def _lead(self, woken: asyncio.Future[None]) -> bool:
         """Whether the sleep was over before somebody reported `up()`."""
@@ -76,7 +76,7 @@ class Reachability:
             # The turn is over when the sleep is: the try itself may take as long as its own deadline, and
             # the next one to lead has its sleep meanwhile.
             self._leading = False
-            self._waiting.discard(woken)
+            self._waiting.pop(woken, None)
             self._wake(everybody=False)
         return False
 
