@@ -3,7 +3,6 @@
 import subprocess
 import sys
 
-
 HEAVY = ["aiohttp", "consul", "dns", "fastapi", "hypothesis", "kazoo", "pydantic", "pytest", "starlette"]
 
 
