@@ -1,0 +1,234 @@
+"""One latest value, given to any number of asyncio queues without ever waiting for a reader."""
+
+import asyncio
+import sys
+from collections import deque
+from collections.abc import Callable
+from typing import TypeAlias
+
+from ._errors import ClosedError
+from ._models import Diff, Event, Query, Reason, Snapshot, diff
+from ._protocols import Clock
+
+if sys.version_info >= (3, 13):
+    from asyncio import QueueShutDown
+else:
+
+    class QueueShutDown(Exception):
+        """Not raised before Python 3.13."""
+
+
+__all__ = ["Hub"]
+
+MOST_UNREAD = 128
+"""How many Events a queue holds unread, even an unbounded one, before they are made into one."""
+
+Since: TypeAlias = Callable[[Event, Snapshot | None], Event]
+
+
+class _Outlet:
+    """One queue, and what of this hub's may still be in it."""
+
+    __slots__ = ("base", "queue", "unread")
+
+    def __init__(self, queue: asyncio.Queue[Event]) -> None:
+        self.queue = queue
+        self.base: Snapshot | None = None
+        """The snapshot of the last Event that was put."""
+        self.unread: deque[tuple[Event, Snapshot | None]] = deque()
+        """Each Event that wasn't read yet (or was, since the last look), and the base of its diff."""
+
+    def put(self, event: Event, since: Since) -> None:
+        """Put `event`, which leads on from `base`, alone or as one with all that is unread."""
+        while len(self.unread) > self.queue.qsize():  # First in, first out: the oldest have been read.
+            self.unread.popleft()
+        try:
+            self.queue.put_nowait(event)
+        except asyncio.QueueFull:
+            self._merge(event, since)
+        else:
+            self._keep(event, self.base)
+            if len(self.unread) > MOST_UNREAD:
+                self._merge(event, since)
+
+    def _keep(self, event: Event, base: Snapshot | None) -> None:
+        self.unread.append((event, base))
+        self.base = event.snapshot
+
+    def _merge(self, event: Event, since: Since) -> None:
+        queue = self.queue
+        bases = {id(known): base for known, base in self.unread}
+        items = [queue.get_nowait() for _ in range(queue.qsize())]
+        oldest = next((item for item in items if id(item) in bases), None)
+        for item in items:
+            if id(item) not in bases:
+                queue.put_nowait(item)
+        self.unread.clear()
+        if oldest is not None:
+            base = bases[id(oldest)]
+            merged = since(event, base)
+            queue.put_nowait(merged)
+            self._keep(merged, base)
+        # Only now, lest join() sees an empty queue meanwhile.
+        for _ in items:
+            queue.task_done()
+
+
+class Hub:
+    """The latest Event of a watch, and the queues that get it.
+
+    All but `ready` is synchronous, and atomic for every task of the loop. A queue that is full is not waited
+    for: what this hub had put there comes out, and one Event goes in whose diff starts where the oldest of
+    those began, so a slow reader misses steps and never the outcome. At 128 unread Events that happens to
+    any queue, an unbounded one too. What others put into a queue stays, in its order; one filled by others
+    alone gets its Event with the first publication that finds room.
+    """
+
+    __slots__ = ("_clock", "_heard", "_outlets", "closed", "error", "latest", "query")
+
+    def __init__(self, query: Query, *, clock: Clock) -> None:
+        self.query = query
+        self.latest: Event | None = None
+        """What was published last, None before."""
+        self.closed = False
+        self.error: Exception | None = None
+        """What the hub was closed with."""
+        self._clock = clock
+        self._outlets: dict[int, _Outlet] = {}
+        self._heard = asyncio.Event()
+
+    def __repr__(self) -> str:
+        state = "closed" if self.closed else f"{self.subscribers} subscribers"
+        return f"Hub({self.query.service!r}, {state})"
+
+    @property
+    def subscribers(self) -> int:
+        """How many queues are attached."""
+        return len(self._outlets)
+
+    @property
+    def snapshot(self) -> Snapshot | None:
+        """The latest snapshot, None while nothing was heard."""
+        return None if self.latest is None else self.latest.snapshot
+
+    async def ready(self) -> Snapshot:
+        """Wait until there is a snapshot, through any errors of the registry, and return the latest.
+
+        Raises what the hub was closed with, else ClosedError, once it is closed. Cancelling it changes
+        nothing.
+        """
+        await self._heard.wait()
+        if self.closed or self.snapshot is None:
+            raise self.failure()
+        return self.snapshot
+
+    def failure(self) -> Exception:
+        """What to raise for a hub that is closed."""
+        return self.error or ClosedError(f"the watch of {self.query.service!r} is closed")
+
+    def publish(
+        self,
+        snapshot: Snapshot | None,
+        *,
+        stale: bool = False,
+        error: Exception | None = None,
+        reason: Reason = "changed",
+        heard_at: float | None = None,
+    ) -> None:
+        """Give all queues an Event that leads from the last one to this."""
+        if self.closed:
+            raise self.failure()
+        if snapshot is not None:
+            self._heard.set()
+        self._deliver(
+            Event(
+                query=self.query,
+                snapshot=snapshot,
+                stale=stale,
+                error=error,
+                reason=reason,
+                heard_at=heard_at,
+            )
+        )
+
+    def close(self, error: Exception | None = None) -> None:
+        """Give all queues a last Event, which says closed and why, and let go of them. Idempotent."""
+        if self.closed:
+            return
+        self.closed = True
+        self.error = error
+        self._heard.set()
+        self._deliver(self._last(error))
+        self._outlets.clear()
+
+    def attach(self, queue: asyncio.Queue[Event]) -> None:
+        """Give `queue` the latest Event at once, if there is one, and all that follow.
+
+        The diff of that first Event starts from nothing. Raises ValueError for a queue that is attached.
+        """
+        if id(queue) in self._outlets:
+            raise ValueError(f"this queue already gets the events of {self.query.service!r}: use one a watch")
+        outlet = _Outlet(queue)
+        if self.latest is not None:
+            outlet.put(self._since(self.latest, None), self._since)
+        if not self.closed:
+            self._outlets[id(queue)] = outlet
+
+    def detach(self, queue: asyncio.Queue[Event], *, close: bool = False) -> None:
+        """Give `queue` nothing more; with `close`, after a last Event that says closed.
+
+        What is in it stays. A queue that isn't attached is left alone.
+        """
+        outlet = self._outlets.pop(id(queue), None)
+        if outlet is not None and close:
+            outlet.put(self._since(self._last(None), outlet.base), self._since)
+
+    def _last(self, error: Exception | None) -> Event:
+        latest = self.latest or Event(self.query, None)
+        return Event(
+            query=self.query,
+            snapshot=latest.snapshot,
+            stale=latest.stale,
+            error=error,
+            reason="closed",
+            closed=True,
+            heard_at=latest.heard_at,
+        )
+
+    def _deliver(self, plain: Event) -> None:
+        """Put `plain`, with the diff that leads to it, into all queues."""
+        # All readers that keep up share one Event, and its diff is computed once.
+        before = self.snapshot
+        self.latest = self._since(plain, before)
+        made = {id(before): self.latest}
+        for outlet in list(self._outlets.values()):
+            event = made.get(id(outlet.base))
+            if event is None:
+                event = made[id(outlet.base)] = self._since(plain, outlet.base)
+            try:
+                outlet.put(event, self._since)
+            except QueueShutDown:  # Its reader wants no more.
+                del self._outlets[id(outlet.queue)]
+
+    def _since(self, event: Event, base: Snapshot | None) -> Event:
+        """`event` with the diff that leads to it from `base`, and its age as of now."""
+        after = event.snapshot
+        if base is after:
+            added, removed, changed = Diff()
+        elif base is None and after is not None:
+            added, removed, changed = Diff(after.instances)
+        else:
+            added, removed, changed = diff(base, after)
+        return Event(
+            query=event.query,
+            snapshot=after,
+            stale=event.stale,
+            error=event.error,
+            reason=event.reason,
+            closed=event.closed,
+            heard_at=event.heard_at,
+            age=None if event.heard_at is None else self._clock.time() - event.heard_at,
+            added=added,
+            removed=removed,
+            changed=changed,
+        )

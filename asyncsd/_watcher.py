@@ -1,0 +1,240 @@
+"""The watch of one service: what to believe of a registry's answers, and when to tell."""
+
+import asyncio
+import logging
+import random
+from dataclasses import dataclass, replace
+from typing import Any, TypeAlias
+
+from ._clock import LoopClock
+from ._config import Backoff, Limits
+from ._errors import ClosedError, DiscoveryError
+from ._hub import Hub
+from ._models import Event, Instance, Query, Reason, Reply, Snapshot
+from ._poll import Poll, WatchHealth
+from ._protocols import Backend, Clock
+from ._reachability import Reachability
+
+__all__ = ["WatchHealth", "Watcher"]
+
+logger = logging.getLogger("asyncsd.watcher")
+
+Instances: TypeAlias = dict[tuple[str, str, str], Instance]
+
+
+class Watcher:
+    """Keeps the list of a service's instances current, and tells of its changes on queues.
+
+    >>> watcher = Watcher(backend, "users")
+    >>> task_group.start_soon(watcher.run, queue)
+
+    While the registry fails the last good list serves on, marked stale. An answer that lacks known instances
+    is taken for a loss of the registry's data if its index went back, it follows an error, or it comes
+    without a known leader: then for `limits.reset_hold` seconds the instances it lacks serve on, unless they
+    are heard of again. A list that otherwise becomes empty is read once more, consistently, before it is
+    believed.
+
+    The backend is the caller's to open and close. Watchers of one backend share a `reachability`, so that
+    one of them at a time probes it while it is down. `hub` gives the Events to further queues.
+    """
+
+    def __init__(
+        self,
+        backend: Backend,
+        query: Query | str,
+        *,
+        backoff: Backoff | None = None,
+        limits: Limits | None = None,
+        clock: Clock | None = None,
+        rng: random.Random | None = None,
+        reachability: Reachability | None = None,
+    ) -> None:
+        self.query = Query.of(query)
+        self.limits = limits or Limits()
+        self._backend = backend
+        self._clock: Clock = clock or LoopClock()
+        self.hub = Hub(self.query, clock=self._clock)
+        self._belief = _Belief(self.hub, self.limits, self._clock)
+        self._poll: Poll[Reply] = Poll(
+            self._fetch,
+            self._belief,
+            backoff=backoff or Backoff(),
+            limits=self.limits,
+            clock=self._clock,
+            rng=rng,
+            reachability=reachability,
+        )
+        self._ran = False
+
+    def __repr__(self) -> str:
+        health, snapshot = self.health(), self.hub.snapshot
+        known = "nothing heard" if snapshot is None else f"{len(snapshot)} instances"
+        return f"Watcher({self.query.service!r}, {health.state}, {known}, {health.fetches} fetches)"
+
+    async def run(self, queue: asyncio.Queue[Event] | None = None) -> None:
+        """Watch until cancelled or the backend is closed; `queue` gets the Events.
+
+        At the end, on cancellation too, every queue gets a last Event that says closed. Raises only bugs: an
+        exception that isn't a DiscoveryError is logged, told to whoever waits, and raised. Can be run once.
+        """
+        if self._ran:
+            raise RuntimeError(f"this watch of {self.query.service!r} has been run: make another Watcher")
+        self._ran = True
+        if queue is not None:
+            self.hub.attach(queue)
+        try:
+            await self._poll.run()
+        except ClosedError as closed:
+            self.hub.close(closed)
+        except Exception as bug:
+            logger.exception("the watch of %r died of a bug", self.query.service)
+            self.hub.close(bug)
+            raise
+        finally:
+            self.hub.close()
+
+    async def _fetch(self, cursor: Any) -> Reply:
+        if self._belief.confirming:
+            return await self._backend.fetch(self._belief.consistent, None)
+        return await self._backend.fetch(self.query, cursor)
+
+    def health(self) -> WatchHealth:
+        """How the watch is doing, as of now."""
+        return self._poll.health(
+            closed=self.hub.closed,
+            heard_at=self._belief.heard_at,
+            resets=self._belief.resets,
+            skipped=self._belief.skipped,
+        )
+
+
+@dataclass(slots=True)
+class _Hold:
+    """A registry that seems to have lost its data isn't believed until then, or until nothing is `lost`."""
+
+    until: float
+    told: Instances
+    """What the registry says."""
+    lost: Instances
+    """What serves on, though the registry hasn't told of it again."""
+
+
+class _Belief:
+    """Takes a poll's answers and errors, decides what of them is true, and publishes that."""
+
+    def __init__(self, hub: Hub, limits: Limits, clock: Clock) -> None:
+        self._hub = hub
+        self._query = hub.query
+        self._limits = limits
+        self._clock = clock
+        self.consistent = replace(hub.query, consistency="consistent", max_stale=None)
+        self.confirming = False
+        """Whether the next fetch has to be a consistent read."""
+        self.heard_at: float | None = None
+        self.resets = 0
+        self.skipped = 0
+        self._failing = False
+        self._hold: _Hold | None = None
+        self._served: Snapshot | None = None
+        self._answer: tuple[Instance, ...] | None = None
+        """The answer that says just what is served."""
+        self._known: Instances = {}
+        """All that was in the last answer or is held, each as the object that was seen first."""
+
+    @property
+    def deadline(self) -> float | None:
+        return None if self._hold is None else self._hold.until
+
+    def heard(self, answer: Reply, *, doubtful: bool) -> bool:
+        """Decide what to believe of an answer, and say whether that changed the list."""
+        confirmed, self.confirming = self.confirming, False
+        self.skipped = answer.skipped
+        if self._failing:
+            self._failing = False
+            logger.info("the watch of %r has recovered", self._query.service)
+        now = self._clock.time()
+        # Tuples compare by identity first: from a backend that keeps its objects this costs little.
+        if self._served is not None and answer.instances == self._answer:
+            self.heard_at = now
+            return self._publish(self._served)
+        told = self._told(answer)
+        fresh = self._snapshot(told)
+        lost = {i.key: i for i in self._served or () if i.key not in told}
+        unknown = self._served is None and len(fresh) == 0 and not answer.known_leader
+        hold, self._hold = self._hold, None
+        if hold is not None and not doubtful:  # What joined in the hold, and went again, has gone.
+            lost = {key: instance for key, instance in lost.items() if key in hold.lost}
+        if lost or unknown:
+            if hold is not None:
+                self._hold = _Hold(hold.until, told, lost)
+            elif doubtful and self._limits.reset_hold > 0:
+                self._hold = _Hold(now + self._limits.reset_hold, told, lost)
+                self._doubt(told, lost)
+            elif len(fresh) == 0 and not confirmed and self._query.consistency != "consistent":
+                self.confirming = True
+                return False
+        if self._hold is None:
+            self._known, self._answer, self.heard_at = told, answer.instances, now
+        else:
+            self._known, self._answer = {**lost, **told}, None
+            if unknown:
+                return False
+            fresh = self._snapshot(self._known)
+        return self._publish(fresh)
+
+    def failed(self, error: DiscoveryError) -> None:
+        """Say so once an outage, and once more when the error is of another kind."""
+        self.confirming = False
+        if not self._failing:
+            self._failing = True
+            known = "nothing was heard yet" if self._served is None else f"{len(self._served)} serve on"
+            logger.warning("the watch of %r fails, %s: %s", self._query.service, known, error)
+        latest = self._hub.latest
+        if latest is None or type(latest.error) is not type(error):
+            self._hub.publish(self._served, stale=True, error=error, reason="error", heard_at=self.heard_at)
+
+    def expire(self) -> None:
+        """Believe the registry after all, unless it fails: then its next answer is the one to doubt."""
+        hold, self._hold = self._hold, None
+        if hold is not None and not self._failing:
+            self._known, self.heard_at = hold.told, self._clock.time()
+            self._publish(self._snapshot(hold.told), reason="changed")
+
+    def _told(self, answer: Reply) -> Instances:
+        """The instances of an answer; those that say nothing new are the objects that are known."""
+        known = self._known
+        told: Instances = {}
+        for instance in answer.instances:
+            key = instance.key
+            before = known.get(key)
+            told[key] = before if before is not None and before == instance else instance
+        return told
+
+    def _snapshot(self, instances: Instances) -> Snapshot:
+        """What is served already, if `instances` say the same."""
+        version = 1 if self._served is None else self._served.version + 1
+        fresh = Snapshot.of(self._query, instances.values(), version=version)
+        return self._served if self._served is not None and self._served == fresh else fresh
+
+    def _doubt(self, told: Instances, lost: Instances) -> None:
+        self.resets += 1
+        if lost:
+            logger.warning(
+                "the registry seems to have lost data: %d instances of %r that it doesn't know serve on for "
+                "%g s, beside the %d that it knows",
+                len(lost),
+                self._query.service,
+                self._limits.reset_hold,
+                len(told),
+            )
+
+    def _publish(self, fresh: Snapshot, reason: Reason = "recovered") -> bool:
+        """Publish if there is news: another list, or another trust in it. Whether the list is another."""
+        changed, self._served = fresh is not self._served, fresh
+        latest = self._hub.latest
+        doubted = latest is not None and latest.stale
+        stale = self._hold is not None
+        if changed or stale != doubted or (latest is not None and latest.error is not None):
+            reason = "reset" if stale else reason if doubted else "changed"
+            self._hub.publish(fresh, stale=stale, reason=reason, heard_at=self.heard_at)
+        return changed
