@@ -71,16 +71,24 @@ class FakeClock:
             if ready is not None and idle == IDLE_TURNS:
                 break
 
+    def skip(self) -> bool:
+        """Move time to what is due next and wake it, but let nothing run yet; False when nothing is due."""
+        when = self.next_due
+        if when is None:
+            return False
+        self._now = max(self._now, when)
+        for key, (moment, wake) in list(self._due.items()):
+            if moment <= self._now:
+                del self._due[key]
+                wake()
+        return True
+
     async def advance(self, seconds: float) -> None:
         """Move time forward, waking on the way all that falls due."""
         end = self._now + seconds
         await self.settle()
         while (when := self.next_due) is not None and when <= end:
-            self._now = max(self._now, when)
-            for key, (moment, wake) in list(self._due.items()):
-                if moment <= self._now:
-                    del self._due[key]
-                    wake()
+            self.skip()
             await self.settle()
         self._now = end
         await self.settle()
