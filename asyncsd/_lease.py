@@ -6,36 +6,33 @@ from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
 from ._errors import BackendError, ClosedError, NotRegisteredError, UnreachableError, UnsupportedError
+from ._pace import LEAST, MOST, Pace
 from ._protocols import Clock, Lease, ObservingBackend, RegistryBackend
 from ._reachability import Reachability
 from ._registration import Health, Record
 from ._tasks import TaskOwner
 
-__all__ = ["DRAINING", "LEAST", "MOST", "LeaseHolder"]
+__all__ = ["DRAINING", "LeaseHolder"]
 
 logger = logging.getLogger("asyncsd.registrar")
 
 T = TypeVar("T")
 
-LEAST, MOST = 0.1, 1.0
-"""The bounds of the pause after calls that come back at once (100 ms: consul-template's watch/view.go)."""
 DRAINING = Health("critical", "draining")
 
 
 class LeaseHolder:
     """Holds the lease of one registration, and makes the backend's calls with deadlines of its own.
 
-    `delay(error, failures)` says how long to wait after an error of the observer; `on_loss` is called when
-    the observer has ended: because the lease is `lost`, or by a bug.
+    Where the backend can, it observes what it holds, and wakes `pace` once that is `lost`.
     """
 
     __slots__ = (
         "_backend",
         "_clock",
-        "_delay",
         "_leaving",
         "_observing",
-        "_on_loss",
+        "_pace",
         "_reachability",
         "_submitting",
         "_tasks",
@@ -50,14 +47,12 @@ class LeaseHolder:
         *,
         clock: Clock,
         reachability: Reachability,
-        delay: Callable[[Exception, int], float],
-        on_loss: Callable[[], None],
+        pace: Pace,
     ) -> None:
         self._backend = backend
         self._clock = clock
         self._reachability = reachability
-        self._delay = delay
-        self._on_loss = on_loss
+        self._pace = pace
         self._tasks = TaskOwner()
         self._submitting: asyncio.Task[None] | None = None
         self._observing: asyncio.Task[None] | None = None
@@ -109,7 +104,7 @@ class LeaseHolder:
         if isinstance(self._backend, ObservingBackend) and not self._leaving:
             observing = self._observe(self._backend, lease)
             self._observing = self._tasks.spawn(observing, role="observe", service=record.service)
-            self._observing.add_done_callback(lambda _: self._on_loss())
+            self._observing.add_done_callback(lambda task: None if task.cancelled() else self._pace.wake())
 
     async def renew(self, health: Health, within: float) -> None:
         """Tell the registry how the process is; raises NotRegisteredError when it doesn't know it."""
@@ -134,7 +129,7 @@ class LeaseHolder:
                 await self._reachability.turn()
             except BackendError as exc:
                 cursor = None
-                await self._clock.sleep(self._delay(exc, failures))
+                await self._clock.sleep(self._pace.delay(exc, failures, stands=True))
                 failures += 1
             else:
                 failures = 0
@@ -145,12 +140,11 @@ class LeaseHolder:
             else:
                 pause = LEAST
 
-    def raise_loss(self) -> None:
-        """Raise what the observer found: that the lease is lost, or the bug that ended it."""
-        if self.lost is not None:
-            raise self.lost
+    def found(self) -> NotRegisteredError | None:
+        """The loss that the observer found; raises the bug that ended it."""
         if self._observing is not None and self._observing.done():
             self._observing.result()
+        return self.lost
 
     async def leave(
         self, *, drain: float, linger: float, interval: float, draining: Callable[[], object]
@@ -171,19 +165,19 @@ class LeaseHolder:
         if self._observing is not None:
             await self._tasks.cancel(self._observing)
         if self.lease is not None:
-            if drain > 0:
+            if drain > 0 and self.lost is None:
                 draining()
                 end += await self._drain(self.lease, drain, end, interval)
             return await self._deregister(self.lease, end)
         if self._unanswered is not None:
-            # No answer said that it stands, and none that it doesn't: one try will do.
-            return await self._deregister(Lease(self._unanswered, where=""), self._clock.time())
+            # No answer said that it stands, and none that it doesn't.
+            return await self._deregister(Lease(self._unanswered, where=""), end, again=False)
         return None
 
     async def _drain(self, lease: Lease, drain: float, end: float, interval: float) -> float:
         """Take it out of rotation and wait; the seconds that the wait took."""
         try:
-            await self._ask(self._backend.drain(lease, True), end - self._clock.time())
+            await self._ask(self._backend.drain(lease, True), self._half(end))
         except UnsupportedError:
             pass  # The heartbeats say it.
         except BackendError as exc:
@@ -197,20 +191,24 @@ class LeaseHolder:
                 except BackendError as exc:
                     logger.debug("a heartbeat of %s failed while it drained: %s", lease.record.id, exc)
             left = began + drain - self._clock.time()
-            await self._clock.sleep(max(0.0, min(left, interval)))
+            await self._clock.sleep(min(left, interval))
         return self._clock.time() - began
 
-    async def _deregister(self, lease: Lease, end: float) -> Exception | None:
-        """Deregister, again after a failure until `end`; the last error if it couldn't be done."""
+    async def _deregister(self, lease: Lease, end: float, *, again: bool = True) -> Exception | None:
+        """Deregister, if need be `again` until `end`; the last error if it couldn't be done."""
         pause = LEAST
         while True:
             try:
-                await self._ask(self._backend.deregister(lease), max(LEAST, end - self._clock.time()))
+                await self._ask(self._backend.deregister(lease), self._half(end))
             except (BackendError, ClosedError) as exc:
                 permanent = isinstance(exc, ClosedError) or exc.permanent
-                if permanent or self._clock.time() + pause >= end:
+                if permanent or not again or self._clock.time() + pause >= end:
                     return exc
                 await self._clock.sleep(pause)
                 pause = min(MOST, pause * 2)
             else:
                 return None
+
+    def _half(self, end: float) -> float:
+        """Half of the time until `end`: what hangs leaves time for another try."""
+        return max(LEAST, (end - self._clock.time()) / 2)

@@ -14,14 +14,15 @@ from typing import Any
 
 from ._clock import LoopClock
 from ._config import Backoff, duration
-from ._errors import BackendError, ClosedError, NotRegisteredError, RateLimitedError, UnreachableError
+from ._errors import BackendError, ClosedError, NotRegisteredError, UnreachableError
 from ._health import HealthCallback, ask_health, http_status
-from ._lease import DRAINING, LEAST, MOST, LeaseHolder
+from ._lease import DRAINING, LeaseHolder
 from ._models import url_host
+from ._pace import MOST, Pace
 from ._protocols import Clock, RegistryBackend
 from ._reachability import Reachability
 from ._registration import Health, MetaSource, Record, Registration, Tags, TTLCheck, Weight
-from ._states import ChangeHook, RegistrationState, StateChange, States, is_permanent
+from ._states import ChangeHook, RegistrationState, StateChange, States
 from ._tasks import finish
 
 __all__ = ["HealthCallback", "Registrar", "RegistrationState", "StateChange", "http_status"]
@@ -81,37 +82,29 @@ class Registrar:
         self._health = health
         self._drain = drain
         self._linger = linger
-        self._backoff = backoff or Backoff()
         self._clock: Clock = clock or LoopClock()
-        self._own_rng = rng is None
         self._rng = rng or random.Random()
-        self._reachability = reachability or Reachability(clock=self._clock, rng=self._rng)
+        self._seeded = rng is not None
         self._states = States(registration.service, self._clock, on_change)
         checks = (registration.check, *registration.checks)
         ttls = [check.ttl for check in checks if isinstance(check, TTLCheck)]
         self._interval = min(ttls) / 3 if ttls else VERIFY
-        self._patience = max(min(ttls, default=0.0), VERIFY)
-
+        reachability = reachability or Reachability(clock=self._clock, rng=self._rng)
+        self._pace = Pace(
+            interval=self._interval,
+            patience=max(min(ttls, default=0.0), VERIFY),
+            backoff=backoff or Backoff(),
+            clock=self._clock,
+            rng=self._rng,
+            reachability=reachability,
+        )
+        self._holder = LeaseHolder(backend, clock=self._clock, reachability=reachability, pace=self._pace)
         self._running = False
         self._leaving = False
-        self._wake = asyncio.Event()
-        self._updates: list[asyncio.Future[None]] = []
+        self._bug: Exception | None = None
         self._wanted: Record | None = None
-        self._told: set[str] = set()
-        self._told_failures: set[type[Exception]] = set()
-
-        self._holder = LeaseHolder(
-            backend,
-            clock=self._clock,
-            reachability=self._reachability,
-            delay=self._delay,
-            on_loss=self._wake.set,
-        )
-        self._failures = 0
-        self._losses = 0
-        self._lost_at = 0.0
-        self._tried_at = 0.0
-        self._unreachable_since: float | None = None
+        self._updates: list[asyncio.Future[None]] = []
+        self._told: set[object] = set()
 
     def __repr__(self) -> str:
         where = f" on {self.where}" if self.where else ""
@@ -197,7 +190,7 @@ class Registrar:
         if self._running:
             taken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             self._updates.append(taken)
-            self._wake.set()
+            self._pace.wake()
             await taken
 
     async def run(self) -> None:
@@ -210,78 +203,49 @@ class Registrar:
         if self._running:
             raise RuntimeError("a Registrar runs once: make another one")
         self._running = True
-        if self._own_rng:
+        if not self._seeded:
             self._rng.seed()  # Workers that were forked from one process share no jitter.
-        bug: Exception | None = None
         try:
             await self._live()
         except Exception as exc:
-            bug = exc
+            self._bug = exc
             logger.exception("the registrar of %s ends by a bug", self._name)
             raise
         finally:
             self._leaving = True
             _settle(self._updates, self._ended())
             allowed = self._drain + self._linger + MOST  # Its parts are bounded by less: a net below them.
-            error: Exception | None = None
             try:
                 await finish(self._leave(), allowed, role="leave", service=self.registration.service)
             except TimeoutError as exc:
-                error = exc
-                logger.warning("could not deregister %s: %s", self._description, exc)
-            finally:
-                if bug or self.state != "deregistered":
-                    self._states.become("deregistered", bug or error, id=self.id)
-
-    async def _leave(self) -> None:
-        error = await self._holder.leave(
-            drain=self._drain,
-            linger=self._linger,
-            interval=self._interval,
-            draining=lambda: self._states.become("draining", None, id=self.id),
-        )
-        if error is not None:
-            logger.warning("could not deregister %s: %s", self._description, error)
-        elif self.record is not None:
-            logger.info("deregistered %s", self._description)
-        self._states.become("deregistered", error, id=self.id)
-
-    # The loop.
+                self._left(UnreachableError(str(exc)))
 
     async def _live(self) -> None:
         while True:
-            self._wake.clear()
-            self._tried_at = self._clock.time()
+            self._pace.begins()
+            updates, self._updates = self._updates, []
+            error: Exception | None = None
             try:
                 problem = await self._beat()
-                self._succeeded(problem)
-                await self._rest(self._tried_at + self._interval * self._rng.uniform(0.9, 1.0))
             except _Unmade as exc:
-                self._failed(exc.error)
-                await self._pause(exc.error)
+                error = exc.error
             except BackendError as exc:
-                self._failed(exc)
-                await self._pause(exc)
+                error = exc
+            except BaseException:
+                _settle(updates, self._ended())
+                raise
+            else:
+                self._succeeded(problem)
+                _settle(updates, problem)
+                await self._pace.rest()
+                error = self._holder.found()
+            if error is not None:
+                self._failed(error)
+                _settle(updates, error)
+                await self._pace.pause(error, stands=self._holder.stands)
 
     async def _beat(self) -> Exception | None:
         """Submit what differs, and renew; the error that kept new values out while the old ones stand."""
-        updates, self._updates = self._updates, []
-        try:
-            problem = await self._bring_up_to_date()
-        except BaseException as exc:
-            error = exc.error if isinstance(exc, _Unmade) else exc
-            _settle(updates, error if isinstance(error, Exception) else self._ended())
-            raise
-        _settle(updates, problem)
-        await self._holder.renew(await self._health_to_tell(), self._interval)
-        return problem
-
-    async def _health_to_tell(self) -> Health:
-        """Without a TTL nothing is told, and `health` is asked by its route alone."""
-        has_ttl = self.record is not None and self.record.ttl is not None
-        return await self.check_health() if has_ttl else Health("passing")
-
-    async def _bring_up_to_date(self) -> Exception | None:
         if self.host is None:
             self.host = await self._holder.local_host(self._interval)
         if not self.id:
@@ -290,50 +254,34 @@ class Registrar:
             suffix = secrets.token_hex(4)
             self.id = f"{self.registration.service}-{self.host}-{self.registration.port}-{suffix}"
         record, problem = self._make_record(self.host)
-        standing = self._holder.stands and not self._stays_away()
-        if standing and record == self.record:
-            return problem
-        try:
-            await self._holder.submit(record, self._interval if standing else REGISTER)
-        except BackendError as exc:
-            if not standing or isinstance(exc, UnreachableError):
-                raise
-            return exc  # What stands is kept alive, and the next beat submits again.
-        self._unreachable_since = None
+        standing = self._holder.stands and not self._pace.stays_away
+        if not standing or record != self.record:
+            try:
+                await self._holder.submit(record, self._interval if standing else REGISTER)
+            except BackendError as exc:
+                if not standing or isinstance(exc, UnreachableError):
+                    raise
+                problem = exc  # What stands is kept alive, and the next beat submits again.
+        # Without a TTL nothing is told, and `health` is asked by its route alone.
+        health = Health("passing") if record.ttl is None else await self.check_health()
+        await self._holder.renew(health, self._interval)
         return problem
 
     def _make_record(self, host: str) -> tuple[Record, Exception | None]:
-        """The record that is wanted now, or the last good one and what a callable raised."""
+        """The record that is wanted now; the last good one, with the error, when a callable raises."""
         try:
             self._wanted = self.registration.record(id=self.id, host=host)
         except Exception as exc:
             if self._wanted is None:
                 raise _Unmade(exc) from exc
-            self._warn_once("values", "values of %s can't be read, the last ones stay: %r", self._name, exc)
+            self._warn_once("values", "new values of %s can't be read, the last stay: %r", self._name, exc)
             return self._wanted, exc
         self._told.discard("values")
         return self._wanted, None
 
-    async def _rest(self, until: float) -> None:
-        """Return when it is time for the next beat; raises what the observer found meanwhile."""
-        await self._nap(until - self._clock.time())
-        self._holder.raise_loss()
-
-    async def _nap(self, seconds: float) -> None:
-        """Sleep, unless an update or the observer wakes it."""
-        try:
-            async with self._clock.timeout(seconds):
-                await self._wake.wait()
-        except TimeoutError:
-            pass
-
-    # Success and failure.
-
     def _succeeded(self, problem: Exception | None) -> None:
-        self._reachability.up()
-        self._failures = 0
-        self._unreachable_since = None
-        self._told_failures.clear()
+        self._pace.succeeded()
+        self._told = {about for about in self._told if not isinstance(about, type)}
         if problem is None:
             self._told.discard("refused")
         elif isinstance(problem, BackendError):
@@ -345,58 +293,25 @@ class Registrar:
     def _failed(self, error: Exception) -> None:
         if isinstance(error, NotRegisteredError):
             self._holder.lost = error
-        if isinstance(error, UnreachableError):
-            self._reachability.down()
-            if self._unreachable_since is None:
-                self._unreachable_since = self._clock.time()
-        elif isinstance(error, BackendError):
-            self._reachability.up()
-            self._unreachable_since = None
+        self._pace.failed(error)
         self._states.become("failing", error, id=self.id)
-        if type(error) not in self._told_failures:
-            self._told_failures.add(type(error))
-            logger.warning("the registration of %s is failing: %s", self._description, error)
+        self._warn_once(type(error), "the registration of %s is failing: %s", self._description, error)
 
-    async def _pause(self, error: Exception) -> None:
-        """Wait until it is time to try again after `error`."""
-        failures = self._failures
-        self._failures += 1
-        if isinstance(error, UnreachableError):
-            await self._reachability.turn()
-            # Others may reach a server, and this one's be down: their success brings the turn at any rate.
-            again = self._tried_at + min(MOST, LEAST * 2 ** min(failures, 9))
-            if (left := again - self._clock.time()) > 0:
-                await self._clock.sleep(left)
-        elif isinstance(error, NotRegisteredError):
-            now = self._clock.time()
-            if now - self._lost_at > self._backoff.maximum:
-                self._losses = 0
-            self._lost_at = now
-            if self._losses:
-                await self._nap(self._delay(error, self._losses - 1))
-            self._losses += 1
-        elif isinstance(error, RateLimitedError):
-            await self._clock.sleep(self._delay(error, failures))
-        else:
-            await self._nap(self._delay(error, failures))
+    async def _leave(self) -> None:
+        error = await self._holder.leave(
+            drain=self._drain,
+            linger=self._linger,
+            interval=self._interval,
+            draining=lambda: self._states.become("draining", None, id=self.id),
+        )
+        self._left(error)
 
-    def _delay(self, error: Exception, failures: int) -> float:
-        if is_permanent(error):  # Somebody may mend it, a token for one: tried at the backoff's slow end.
-            delay = self._backoff.maximum * self._rng.uniform(0.75, 1.0)
-        else:
-            delay = max(LEAST, self._backoff.delay(failures, self._rng))
-        if self._holder.stands:
-            delay = min(delay, self._interval)  # What stands has a TTL that may still be saved.
-        if isinstance(error, RateLimitedError) and error.retry_after is not None:
-            delay = max(delay, error.retry_after)
-        return delay
-
-    def _stays_away(self) -> bool:
-        """Whether what stands couldn't be reached for so long that it may move to another server."""
-        away = self._unreachable_since
-        return away is not None and self._clock.time() - away >= self._patience
-
-    # Small things.
+    def _left(self, error: Exception | None) -> None:
+        if error is not None:
+            logger.warning("could not deregister %s: %s", self._description, error)
+        elif self.record is not None:
+            logger.info("deregistered %s", self._description)
+        self._states.become("deregistered", self._bug or error, id=self.id)
 
     @property
     def _name(self) -> str:
@@ -405,16 +320,17 @@ class Registrar:
     @property
     def _description(self) -> str:
         host = "?" if self.host is None else url_host(self.host)
-        tags = ",".join(self.record.tags) if self.record else "?"
+        record = self.record or self._wanted
+        tags = ",".join(record.tags) if record else "?"
         me = self.registration
         return f"{me.service} (id {self.id or '?'}, tags {tags or 'none'}) at {host}:{me.port}"
 
     def _ended(self) -> ClosedError:
         return ClosedError(f"this registration of {self.registration.service!r} has ended")
 
-    def _warn_once(self, key: str, message: str, *args: object) -> None:
-        if key not in self._told:
-            self._told.add(key)
+    def _warn_once(self, about: object, message: str, *args: object) -> None:
+        if about not in self._told:
+            self._told.add(about)
             logger.warning(message, *args)
 
 
