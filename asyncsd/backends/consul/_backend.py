@@ -1,0 +1,383 @@
+"""The backend: what the core asks, in Consul's terms."""
+
+import asyncio
+import logging
+import socket
+import ssl as _ssl
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import replace
+from typing import Literal, NamedTuple, ParamSpec, Self
+
+import aiohttp
+
+from asyncsd._clock import LoopClock
+from asyncsd._config import duration
+from asyncsd._errors import BackendError, ClosedError, NotRegisteredError, UnreachableError, UnsupportedError
+from asyncsd._models import Names, Query, Reply
+from asyncsd._protocols import Clock, Lease
+from asyncsd._registration import Health, Record, TTLCheck
+from asyncsd._tasks import TaskOwner, finish
+
+from ._answers import Answer, checked, is_unknown, parse_index
+from ._client import ConsulClient
+from ._decode import Decoder, decode_names, decode_service
+from ._direct import DirectClient
+from ._orphans import Orphans
+from ._tls import TLS, File
+from ._token import Token, token_source
+from ._transport import Agent, Transport
+from ._url import Address, parse_addresses
+from ._wire import check_id, payload
+
+__all__ = ["ConsulBackend"]
+
+log = logging.getLogger("asyncsd.consul")
+
+P = ParamSpec("P")
+
+LONGEST_WAIT = 600.0
+"""The agent's own limit of a blocking query (agent/consul/rpc.go)."""
+NOTE = 1000
+"""How many characters of a note are sent: it travels in the URL, and the agent keeps 4 KB."""
+CLOSE = 5.0
+
+
+class Cursor(NamedTuple):
+    """From where to wait on. An index means something only to the agent that gave it."""
+
+    position: int
+    client: ConsulClient
+
+
+class ConsulBackend:
+    """Consul as a registry: health by blocking queries, registrations on an agent.
+
+    `url` is one agent's address or several (a list, or commas between): "http://127.0.0.1:8500",
+    "localhost:8500", "https://…", "consul://…" or "unix:///path". Reads go to the next agent when one can't
+    be reached; a registration stands on one of them, and moves when that one can't be reached.
+
+    `client` is "aio" (on `consul.aio`), "direct", or a ConsulClient of your own, which makes all that
+    follows up to `session` its affair. `token` is a string or a callable, sync or async, that is called for
+    each request; `token_file` is read again when it changes. `ca`, `cert`, `key` and `verify` are for
+    https, and so is `ssl`, a context of your own in their place. `session` lends a ClientSession, which is
+    left open.
+
+    `wait` is how long, in seconds, the agent may hold a blocking query; at most `max_watches` of them are
+    held at a time, and more take turns. `datacenter` is for queries that name none.
+
+    Nothing happens before `async with`; a backend is opened once.
+
+    >>> ConsulBackend("localhost:8500", client="direct", token="secret")
+    ConsulBackend('http://localhost:8500', client='direct', token='***')
+    """
+
+    def __init__(
+        self,
+        url: str | Iterable[str] = "http://127.0.0.1:8500",
+        *,
+        client: Literal["aio", "direct"] | ConsulClient = "aio",
+        token: Token = None,
+        token_file: File | None = None,
+        ca: File | None = None,
+        cert: File | None = None,
+        key: File | None = None,
+        verify: bool = True,
+        ssl: _ssl.SSLContext | None = None,
+        session: aiohttp.ClientSession | None = None,
+        wait: float = 55.0,
+        datacenter: str | None = None,
+        max_watches: int = 100,
+        connect_timeout: float = 3.0,
+        clock: Clock | None = None,
+    ) -> None:
+        duration("ConsulBackend.wait", wait)
+        if wait > LONGEST_WAIT:
+            raise ValueError(
+                f"ConsulBackend.wait is at most {LONGEST_WAIT:g} s, Consul's own limit; got {wait!r}"
+            )
+        duration("ConsulBackend.connect_timeout", connect_timeout)
+        if isinstance(max_watches, bool) or not isinstance(max_watches, int) or max_watches < 1:
+            raise ValueError(f"ConsulBackend.max_watches is a whole number, 1 or more; got {max_watches!r}")
+        self._wait = wait
+        self._datacenter = datacenter
+        self._clock: Clock = clock or LoopClock()
+        self._transport: Transport | None = None
+        self._shown: dict[str, object] = {"client": client} if client != "aio" else {}
+        if isinstance(client, str):
+            self._addresses = parse_addresses(url)
+            tls = TLS(ca, cert, key, verify, ssl)
+            if tls and not all(address.is_tls for address in self._addresses):
+                raise ValueError("ConsulBackend: ca, cert, key, verify and ssl are for https:// agents")
+            self._transport = Transport(
+                token=token_source(token, token_file, self._clock),
+                tls=tls,
+                clock=self._clock,
+                max_watches=max_watches,
+                connect_timeout=connect_timeout,
+                session=session,
+            )
+            make = _client_class(client)
+            agents = (Agent(self._transport, address) for address in self._addresses)
+            self._clients: tuple[ConsulClient, ...] = tuple(make(agent) for agent in agents)
+            self._shown |= {"token": "***"} if token is not None else {}
+            self._shown |= {"token_file": str(token_file)} if token_file is not None else {}
+        else:
+            self._addresses = parse_addresses(client.where)
+            self._clients = (client,)
+        self._reading = self._clients[0]
+        self._decoder = Decoder()
+        self._tasks = TaskOwner()
+        self._orphans = Orphans(self._tasks, self._clock, self._remove)
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._closed = False
+        self._in_flight: set[asyncio.Timeout] = set()
+
+    def __repr__(self) -> str:
+        shown = [repr(",".join(map(str, self._addresses)))]
+        shown += [f"{name}={value!r}" for name, value in self._shown.items()]
+        return f"ConsulBackend({', '.join(shown)})"
+
+    @property
+    def is_open(self) -> bool:
+        return self._loop is not None and not self._closed
+
+    async def __aenter__(self) -> Self:
+        """Open it. Raises ValueError for certificate files that can't be used."""
+        if self._closed or self._loop is not None:
+            raise RuntimeError("a ConsulBackend is opened once: make another one")
+        if self._transport is not None:
+            await self._transport.open(self._addresses)
+        self._loop = asyncio.get_running_loop()
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """End what is in flight with ClosedError, and close the connections. Idempotent."""
+        self._closed = True
+        if self._loop is not None:
+            for scope in self._in_flight:
+                scope.reschedule(self._loop.time())
+        await finish(self._aclose(), CLOSE, role="close", service="consul")
+
+    async def _aclose(self) -> None:
+        await self._tasks.aclose()
+        if self._transport is not None:
+            await self._transport.aclose()
+
+    async def fetch(self, query: Query, cursor: Cursor | None) -> Reply:
+        """The instances of `query`; with a cursor, by a blocking query of `wait` seconds."""
+        wanted = query
+        if query.datacenter is None and self._datacenter is not None:
+            wanted = replace(query, datacenter=self._datacenter)
+
+        async def ask(client: ConsulClient) -> Answer:
+            index = cursor.position if cursor is not None and cursor.client is client else None
+            answer = await client.health(wanted, index=index, wait=None if index is None else self._wait)
+            if query.max_stale is not None and _last_contact(answer) > query.max_stale:
+                return await client.health(replace(wanted, consistency="default", max_stale=None))
+            return answer
+
+        client, answer = await self._read(ask)
+        decoded = self._decoder.decode(query, answer)
+        index = parse_index(answer)
+        return Reply(
+            decoded.instances,
+            cursor=None if index is None else Cursor(index, client),
+            index=index,
+            known_leader=_known_leader(answer),
+            skipped=decoded.skipped,
+        )
+
+    async def fetch_names(self, cursor: Cursor | None) -> Names:
+        """The names of all services; with a cursor, by a blocking query of `wait` seconds."""
+
+        async def ask(client: ConsulClient) -> Answer:
+            index = cursor.position if cursor is not None and cursor.client is client else None
+            wait = None if index is None else self._wait
+            return await client.services(datacenter=self._datacenter, index=index, wait=wait)
+
+        client, answer = await self._read(ask)
+        index = parse_index(answer)
+        return Names(
+            decode_names(answer),
+            cursor=None if index is None else Cursor(index, client),
+            index=index,
+            known_leader=_known_leader(answer),
+        )
+
+    async def local_host(self) -> str:
+        """The address by which this machine reaches the agent.
+
+        Raises UnsupportedError for a unix socket, where there is none.
+        """
+        self._check()
+        address = self._addresses[self._clients.index(self._reading)]
+        if address.socket is not None:
+            raise UnsupportedError(
+                f"over {address} this machine has no address to register: give the Registration a host="
+            )
+        return await _local_host(address)
+
+    async def register(self, record: Record, previous: Lease | None = None) -> Lease:
+        """Register on the agent of `previous`, else on the first that can be reached.
+
+        What is registered already under the id is replaced in place; the state of a check stays.
+        """
+        body = payload(record)
+        holder: ConsulClient | None = previous.state if previous is not None else None
+        candidates = sorted(self._clients, key=lambda client: client is not holder)
+        failed: list[tuple[ConsulClient, UnreachableError]] = []
+        for client in candidates:
+            try:
+                _expected(checked(await self._call(client.register, body)))
+            except UnreachableError as exc:
+                failed.append((client, exc))
+                continue
+            # It may stand where it stood, and also where no answer came.
+            self._orphans.add(record.id, [other for other, _ in failed])
+            self._orphans.discard(record.id, client)
+            if holder is not None and holder is not client:
+                log.info("%s moved from %s to %s", record.id, holder.where, client.where)
+            return Lease(record, where=client.where, state=client)
+        raise _unreachable([exc for _, exc in failed])
+
+    async def renew(self, lease: Lease, health: Health) -> None:
+        """Tell the health to every TTL check; without one, see that the agent has the service."""
+        client: ConsulClient = lease.state
+        record = lease.record
+        ttl = [check_id(record, n) for n, check in enumerate(record.checks) if isinstance(check, TTLCheck)]
+        note = health.note if len(health.note) <= NOTE else f"{health.note[: NOTE - 1]}…"
+        for id in ttl:
+            _registered(lease, await self._call(client.ttl, id, health.status, note))
+        if not ttl:
+            _registered(lease, await self._call(client.service, record.id))
+        self._orphans.look(record.id)
+
+    async def observe(self, lease: Lease, cursor: str | None) -> str:
+        """Wait until the agent's service differs from `cursor`, its hash."""
+        client: ConsulClient = lease.state
+        wait = None if cursor is None else self._wait
+        answer = await self._call(client.service, lease.record.id, content_hash=cursor, wait=wait)
+        _registered(lease, answer)
+        return decode_service(answer).content_hash
+
+    async def drain(self, lease: Lease, on: bool) -> None:
+        """Put the service into Consul's maintenance, or out of it."""
+        client: ConsulClient = lease.state
+        reason = "draining" if on else ""
+        _registered(lease, await self._call(client.maintenance, lease.record.id, on, reason))
+
+    async def deregister(self, lease: Lease) -> None:
+        """Remove the service from its agent, and from those where it stood before."""
+        client: ConsulClient = lease.state
+        await self._remove(client, lease.record.id)
+        await self._orphans.finish(lease.record.id)
+
+    async def _remove(self, client: ConsulClient, id: str) -> None:
+        answer = await self._call(client.deregister, id)
+        if not is_unknown(answer):
+            checked(answer)
+
+    async def _read(self, ask: Callable[[ConsulClient], Awaitable[Answer]]) -> tuple[ConsulClient, Answer]:
+        """Ask the agent that answered last, and the others while it can't be reached."""
+        first = self._reading
+        errors: list[UnreachableError] = []
+        for client in sorted(self._clients, key=lambda client: client is not first):
+            try:
+                answer = _expected(checked(await self._call(ask, client)))
+            except UnreachableError as exc:
+                errors.append(exc)
+                continue
+            if errors and self._reading is not client:
+                log.info("reads go to %s now: %s", client.where, errors[0])
+                self._reading = client
+            return client, answer
+        raise _unreachable(errors)
+
+    def _check(self) -> None:
+        if not self.is_open:
+            raise ClosedError("this ConsulBackend isn't open: use `async with`, or give it to a Discovery")
+        if asyncio.get_running_loop() is not self._loop:
+            raise RuntimeError(
+                "a ConsulBackend belongs to the event loop that opened it, and this is another"
+            )
+
+    async def _call(
+        self, ask: Callable[P, Awaitable[Answer]], /, *args: P.args, **kwargs: P.kwargs
+    ) -> Answer:
+        """`await ask(…)`, ended with ClosedError when the backend is closed."""
+        self._check()
+        scope = asyncio.timeout(None)
+        self._in_flight.add(scope)
+        try:
+            async with scope:
+                return await ask(*args, **kwargs)
+        except (TimeoutError, BackendError) as exc:
+            if self._closed:
+                raise ClosedError("the ConsulBackend was closed") from exc
+            raise
+        finally:
+            self._in_flight.discard(scope)
+
+
+def _client_class(name: str) -> Callable[[Agent], ConsulClient]:
+    if name == "direct":
+        return DirectClient
+    if name == "aio":
+        from ._aio import AioClient  # consul and requests are imported only where they are used
+
+        return AioClient
+    raise ValueError(f"ConsulBackend.client is 'aio', 'direct' or a ConsulClient; got {name!r}")
+
+
+def _expected(answer: Answer) -> Answer:
+    """Refuse a 404 where a Consul agent never gives one."""
+    if answer.status == 404:
+        raise BackendError(f"404: {answer.text()}: is it a Consul agent?", url=answer.url, status=404)
+    return answer
+
+
+def _registered(lease: Lease, answer: Answer) -> None:
+    """Refuse an answer that says that the agent doesn't know the lease."""
+    if is_unknown(answer):
+        raise NotRegisteredError(
+            f"{lease.record.id!r} isn't registered on {lease.where}: {answer.text()}",
+            url=answer.url,
+            status=answer.status,
+        )
+    checked(answer)
+
+
+def _unreachable(errors: list[UnreachableError]) -> UnreachableError:
+    if len(errors) == 1:
+        return errors[0]
+    told = "; ".join(map(str, errors))
+    error = UnreachableError(f"none of {len(errors)} agents can be reached: {told}")
+    error.__cause__ = errors[-1]
+    return error
+
+
+def _known_leader(answer: Answer) -> bool:
+    return answer.headers.get("X-Consul-KnownLeader") != "false"
+
+
+def _last_contact(answer: Answer) -> float:
+    """How long ago, in seconds, the server that answered heard of the leader."""
+    text = answer.headers.get("X-Consul-LastContact", "")
+    return int(text) / 1000 if text.isascii() and text.isdecimal() else 0.0
+
+
+async def _local_host(address: Address) -> str:
+    loop = asyncio.get_running_loop()
+    try:
+        found = await loop.getaddrinfo(address.host, address.port, type=socket.SOCK_DGRAM)
+        family, kind, _, _, target = found[0]
+        with socket.socket(family, kind) as probe:
+            probe.setblocking(False)
+            probe.connect(target)  # UDP: the kernel chooses the route, and nothing is sent.
+            return str(probe.getsockname()[0])
+    except OSError as exc:
+        reason = exc.strerror or exc
+        raise UnreachableError(f"no way from here to {address.host}: {reason}", url=str(address)) from exc

@@ -1,0 +1,108 @@
+"""Where agents are: addresses as people write them."""
+
+import ipaddress
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
+
+from asyncsd._models import as_host, as_port, url_host
+
+__all__ = ["Address", "masked", "parse_addresses"]
+
+PORT = 8500
+SCHEMES = {"http": "http", "https": "https", "consul": "http"}
+FORMS = "'http://127.0.0.1:8500', 'localhost:8500', 'consul://…', 'https://…' or 'unix:///path'"
+MASK = "***"
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where one agent listens. `url` is its address without credentials, without a slash at its end."""
+
+    url: str
+    host: str = ""
+    port: int = 0
+    socket: str | None = None
+    credentials: tuple[str, str] | None = field(default=None, repr=False)
+
+    def __str__(self) -> str:
+        return self.url if self.socket is None else f"unix://{self.socket}"
+
+    @property
+    def is_tls(self) -> bool:
+        return self.url.startswith("https:")
+
+    @property
+    def is_local(self) -> bool:
+        """Whether no network lies between: a unix socket, or a loopback address."""
+        if self.socket is not None or self.host == "localhost":
+            return True
+        try:
+            return ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return False
+
+
+def parse_addresses(value: str | Iterable[str]) -> tuple[Address, ...]:
+    """The addresses of a string, which may name several with commas between, or of a list of them.
+
+    Raises ValueError or TypeError, which show no credentials.
+    """
+    if isinstance(value, str):
+        parts: Sequence[object] = [part.strip() for part in value.split(",")]
+    else:
+        parts = list(value)
+    addresses: list[Address] = []
+    for part in parts:
+        if not isinstance(part, str):
+            raise TypeError(f"ConsulBackend.url is a string such as {FORMS}, or a list of them")
+        address = _parse(part.strip())
+        if address in addresses:
+            raise ValueError(f"ConsulBackend.url names {address} twice")
+        addresses.append(address)
+    if not addresses:
+        raise ValueError(f"ConsulBackend.url names no agent: give one such as {FORMS}")
+    return tuple(addresses)
+
+
+def _parse(text: str) -> Address:
+    if not text:
+        raise ValueError(f"ConsulBackend.url is empty: give one such as {FORMS}")
+    if text.startswith("unix:"):
+        path = text.removeprefix("unix:").removeprefix("//")
+        if not path.startswith("/"):
+            raise ValueError("ConsulBackend.url: a unix socket is 'unix:///absolute/path'")
+        # The host is what goes into the Host header; the socket says where to connect.
+        return Address("http://localhost", socket=path)
+    try:
+        parts = urlsplit(text if "://" in text else f"consul://{text}")
+        port = parts.port
+    except ValueError as exc:
+        raise ValueError(f"ConsulBackend.url is no address: one such as {FORMS} would do") from exc
+    scheme = SCHEMES.get(parts.scheme)
+    if scheme is None:
+        raise ValueError(f"ConsulBackend.url has the scheme {parts.scheme!r}: one such as {FORMS} would do")
+    if not parts.hostname:
+        raise ValueError(f"ConsulBackend.url names no host: one such as {FORMS} would do")
+    if parts.query or parts.fragment:
+        raise ValueError("ConsulBackend.url has no '?' or '#': a token goes into token=")
+    host = as_host("ConsulBackend.url's host", parts.hostname)
+    if port is None:
+        port = {"http": 80, "https": 443}.get(parts.scheme, PORT)
+    as_port("ConsulBackend.url's port", port)
+    credentials = None
+    if parts.username or parts.password:
+        credentials = (unquote(parts.username or ""), unquote(parts.password or ""))
+    path = quote(unquote(parts.path.rstrip("/")), safe="/:@!$&'()*+,;=-._~")
+    return Address(f"{scheme}://{url_host(host)}:{port}{path}", host, port, None, credentials)
+
+
+def masked(url: str) -> str:
+    """`url` as an error may show it: without credentials, and with the values of secret parameters hidden."""
+    parts = urlsplit(url)
+    netloc = parts.netloc.rpartition("@")[2]
+    query = urlencode(
+        [(k, MASK if "token" in k.lower() else v) for k, v in parse_qsl(parts.query, keep_blank_values=True)],
+        safe="*:/",
+    )
+    return parts._replace(netloc=netloc, query=query).geturl()
