@@ -154,8 +154,8 @@ class Picker(Protocol):
         """A call to `instance` begins: count its load. `None` where this policy keeps no account.
 
         The function that comes back ends the call, and is called once: with None for a success, with the
-        exception that counts as a failure, or with the CancelledError of a call that was given up: that is
-        neither, but took at least so long.
+        Exception that counts as a failure, or with the CancelledError (or other BaseException) of a call
+        that was given up: that is neither, but took at least so long.
         """
         ...
 

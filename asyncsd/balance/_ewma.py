@@ -1,0 +1,129 @@
+"""The instance with the least expected wait."""
+
+import math
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+from asyncsd._config import duration
+from asyncsd._models import Instance
+from asyncsd._protocols import Clock
+
+from ._load import InstanceLoad, Load, LoadTable
+
+__all__ = ["PeakEWMA"]
+
+LEAST = 1e-6
+"""Seconds: what a clock can't tell from nothing is still a measurement."""
+MOST_EXPONENT = 200.0
+"""Far from where exp() overflows, at 709."""
+
+
+@dataclass(frozen=True, slots=True)
+class PeakEWMA:
+    """The instance with the least latency times calls in flight: of two drawn by chance, of all if up to 4.
+
+    Latency is an exponentially weighted moving average over about `decay` seconds which jumps up to a peak
+    at once and comes down slowly (Finagle's PeakEwma; tower's `load::peak_ewma`). A failure counts as a call
+    of at least `penalty` seconds: an instance that fails fast isn't a fast one (linkerd/linkerd2-proxy#4537).
+    A call that was given up took at least as long as it ran.
+
+    What isn't measured again fades, so one that was slow is tried again in time. A newcomer gets a call at
+    once, but a second only once the first has come back, or the others are as busy as `penalty` says.
+    """
+
+    decay: float = 10.0
+    penalty: float = 1.0
+
+    def __post_init__(self) -> None:
+        duration("PeakEWMA.decay", self.decay)
+        duration("PeakEWMA.penalty", self.penalty)
+
+    def picker(self, *, clock: Clock, rng: random.Random) -> "PeakEWMAPicker":
+        return PeakEWMAPicker(self.decay, self.penalty, clock, rng)
+
+
+class LatencyLoad(Load):
+    """`scaled` is the estimated latency, times the weight of its moment (see PeakEWMAPicker)."""
+
+    __slots__ = ("scaled", "seen_at")
+
+    def __init__(self, instance: Instance) -> None:
+        super().__init__(instance)
+        self.scaled = 0.0
+        self.seen_at = 0.0
+
+
+class PeakEWMAPicker:
+    """Keeps estimates that fade by themselves, and that no pick has to fade.
+
+    All fade at one rate, so which of two is less doesn't depend on the time of the question. Kept as
+    `latency * exp((t - start) / decay)`, t being when it was measured, they compare as they are, without a
+    clock (G. Cormode et al., "Forward Decay", 2009). `start` moves before the exponent grows large.
+    """
+
+    __slots__ = ("_clock", "_decay", "_penalty", "_start", "_table")
+
+    def __init__(self, decay: float, penalty: float, clock: Clock, rng: random.Random) -> None:
+        self._decay = decay
+        self._penalty = penalty
+        self._clock = clock
+        self._start = clock.time()
+        self._table = LoadTable(LatencyLoad, self._price, clock, rng)
+
+    def update(self, instances: Sequence[Instance]) -> Callable[[], Instance]:
+        return self._table.update(instances)
+
+    def pick(self, exclude: Sequence[Instance] = (), key: object = None) -> Instance:
+        return self._table.pick(exclude)
+
+    def begin(self, instance: Instance) -> Callable[[BaseException | None], None]:
+        load = self._table[instance]
+        load.in_flight += 1
+        self._price(load)
+        return partial(self._end, load, self._clock.time())
+
+    def _end(self, load: LatencyLoad, began: float, error: BaseException | None) -> None:
+        now = self._clock.time()
+        growth = self._growth(now)
+        latency = max(now - began, LEAST)
+        if isinstance(error, Exception):
+            latency = max(latency, self._penalty)
+        faded = load.scaled / growth
+        if latency >= faded:
+            load.scaled = latency * growth
+            load.seen_at = now
+        elif error is None:
+            load.scaled += latency * growth * -math.expm1((load.seen_at - now) / self._decay)
+            load.seen_at = now
+        load.in_flight -= 1
+        self._price(load)
+
+    def loads(self) -> tuple[InstanceLoad, ...]:
+        growth = self._growth(self._clock.time())
+        return tuple(
+            InstanceLoad(load.instance, load.in_flight, load.scaled / growth if load.scaled else None)
+            for load in self._table.current
+        )
+
+    def _price(self, load: LatencyLoad) -> None:
+        if load.scaled:
+            cost = load.scaled * (load.in_flight + 1)
+        elif load.in_flight:  # A newcomer that hasn't answered yet.
+            cost = self._penalty * self._growth(self._clock.time()) * load.in_flight
+        else:
+            cost = 0.0
+        load.cost = cost / (load.instance.weight or 1)
+
+    def _growth(self, now: float) -> float:
+        """The weight of this moment."""
+        exponent = (now - self._start) / self._decay
+        if exponent > MOST_EXPONENT:
+            self._start = now
+            shrink = math.exp(-exponent)
+            for load in self._table:
+                load.scaled *= shrink
+                load.cost *= shrink
+            return 1.0
+        return math.exp(exponent)

@@ -1,0 +1,152 @@
+"""How busy each instance is, and the choice of the least busy of a few."""
+
+import random
+from collections.abc import Callable, Iterator, Sequence
+from itertools import permutations
+from typing import Generic, NamedTuple, Protocol, TypeVar, runtime_checkable
+
+from asyncsd._models import Instance, identity
+from asyncsd._protocols import Clock
+
+__all__ = ["InstanceLoad", "Load", "LoadTable", "Measuring", "least"]
+
+FEW = 4
+"""Up to so many are all compared: two of them by chance leave out the best too often (apache/brpc#3340)."""
+KEEP = 60.0
+"""Seconds for which an instance that went is remembered: a flapping one keeps its record."""
+
+
+class InstanceLoad(NamedTuple):
+    """What a policy knows of an instance."""
+
+    instance: Instance
+    in_flight: int
+    latency: float | None
+    """The policy's estimate in seconds, None where it has none."""
+
+
+@runtime_checkable
+class Measuring(Protocol):
+    """A Picker that can tell what it measured."""
+
+    def loads(self) -> tuple[InstanceLoad, ...]: ...
+
+
+class Load:
+    """The load of one instance; whatever changes it sets `cost` anew, so that a pick just compares."""
+
+    __slots__ = ("cost", "gone_at", "in_flight", "instance")
+
+    def __init__(self, instance: Instance) -> None:
+        self.instance = instance
+        self.in_flight = 0
+        self.cost = 0.0
+        self.gone_at: float | None = None
+
+
+L = TypeVar("L", bound=Load)
+
+
+class LoadTable(Generic[L]):
+    """The loads of a list of instances, kept by id and address: they survive every refresh of the list.
+
+    `price` sets the cost of a load whose instance changed, its weight perhaps.
+    """
+
+    __slots__ = ("_clock", "_current", "_make", "_next", "_price", "_rng", "_table")
+
+    def __init__(
+        self, make: Callable[[Instance], L], price: Callable[[L], None], clock: Clock, rng: random.Random
+    ) -> None:
+        self._make = make
+        self._price = price
+        self._clock = clock
+        self._rng = rng
+        self._table: dict[tuple[str, str, int], L] = {}
+        self._current: list[L] = []
+        self._next: Callable[[], Instance] = least((), rng)
+
+    def __getitem__(self, instance: Instance) -> L:
+        return self._table[identity(instance)]
+
+    def __iter__(self) -> Iterator[L]:
+        return iter(self._table.values())
+
+    @property
+    def current(self) -> Sequence[L]:
+        """The loads of the instances that can be picked."""
+        return self._current
+
+    def update(self, instances: Sequence[Instance]) -> Callable[[], Instance]:
+        """Choose among these from now on; returns the function that does."""
+        now = self._clock.time()
+        for load in self._current:
+            load.gone_at = now
+        current: list[L] = []
+        for instance in instances:
+            key = identity(instance)
+            if key not in self._table:
+                self._table[key] = self._make(instance)
+            load = self._table[key]
+            load.gone_at = None
+            if load.instance is not instance:
+                load.instance = instance
+                self._price(load)
+            current.append(load)
+        self._current = current
+        if len(self._table) > len(current):
+            self._forget(now)
+        self._next = least(current, self._rng)
+        return self._next
+
+    def _forget(self, now: float) -> None:
+        for key, load in list(self._table.items()):
+            if load.gone_at is not None and now - load.gone_at > KEEP and not load.in_flight:
+                del self._table[key]
+
+    def pick(self, exclude: Sequence[Instance]) -> Instance:
+        """The least busy one, none of `exclude` if there is another."""
+        if not exclude:
+            return self._next()
+        excluded = set(map(identity, exclude))
+        others = [load for load in self._current if identity(load.instance) not in excluded]
+        return least(others or self._current, self._rng)()
+
+
+def least(loads: Sequence[Load], rng: random.Random) -> Callable[[], Instance]:
+    """The function that picks the cheapest of `loads`: of all if there are few, else of two drawn by chance.
+
+    Two choices are nearly as good as all of them, at a cost that doesn't grow (M. Mitzenmacher, "The Power
+    of Two Choices in Randomized Load Balancing", 2001), and a herd of clients doesn't find the same best.
+    """
+    count = len(loads)
+    chance = rng.random
+    if count > FEW:
+        others = count - 1
+
+        def best_of_two() -> Instance:
+            # One draw for both: its whole part is the one, its fraction the other.
+            point = chance() * count
+            first = int(point)
+            second = int((point - first) * others)
+            if second >= first:
+                second += 1
+            one = loads[first]
+            two = loads[second]
+            return one.instance if one.cost <= two.cost else two.instance
+
+        return best_of_two
+
+    # In a random order, so that of several at the least cost each is as likely.
+    orders = list(permutations(loads))
+    number = len(orders)
+
+    def best_of_few() -> Instance:
+        order = orders[int(chance() * number)]
+        best = order[0]
+        for load in order:
+            if load.cost < best.cost:
+                best = load
+        return best.instance
+
+    return best_of_few

@@ -1,0 +1,272 @@
+"""What a balancer picks from: the last list heard, and which of it can be used."""
+
+import asyncio
+import random
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Any, Generic, TypeVar, cast
+
+from asyncsd._endpoints import Close, Endpoints
+from asyncsd._errors import ClosedError, DiscoveryError, NoInstances
+from asyncsd._models import Event, Instance, Snapshot
+from asyncsd._protocols import Clock, Policy
+
+from ._held import Held
+
+__all__ = ["Pool"]
+
+T = TypeVar("T")
+
+
+class Pool(Generic[T]):
+    """The state of one balancer. Every change is synchronous: a pick sees the list before it or after."""
+
+    __slots__ = (
+        "_event",
+        "_name",
+        "_plain",
+        "_ready",
+        "_refreshing",
+        "_wake",
+        "candidates",
+        "clock",
+        "closed",
+        "dropped",
+        "endpoints",
+        "in_flight",
+        "next",
+        "picker",
+        "rng",
+        "snapshot",
+        "troubled_since",
+        "used",
+        "waiting",
+    )
+
+    def __init__(
+        self,
+        policy: Policy,
+        factory: Callable[[Instance], Any] | None,
+        close: Close[T] | None,
+        *,
+        clock: Clock,
+        rng: random.Random,
+        name: str | None,
+    ) -> None:
+        self._name = name
+        self._event: Event | None = None
+        self._ready = asyncio.Event()
+        self._refreshing = False
+        self._wake: Callable[[], None] | None = None
+        self.clock = clock
+        self.rng = rng
+        self.picker = policy.picker(clock=clock, rng=rng)
+        self.endpoints: Endpoints[T] | None = None
+        if factory is not None:
+            self.endpoints = Endpoints(factory, close, self._refresh_soon, clock=clock, rng=rng)
+        self.snapshot: Snapshot | None = None
+        self.candidates: Sequence[Instance] = ()
+        self.closed = False
+        self.dropped = False
+        self.used = False
+        self.troubled_since: float | None = None
+        """Since when every Event told of an error, by the clock."""
+        self.in_flight = 0
+        self.waiting = 0
+        # What a plain pick calls. It is exchanged at each change of state, so that the picks in between
+        # needn't look at the state at all.
+        self.next: Callable[[], Instance] = self._refuse
+        self._plain = self.next
+
+    @property
+    def service(self) -> str:
+        """The name of the service, as far as it is known."""
+        return self._event.query.service if self._event is not None else self._name or "?"
+
+    # -- what is heard
+
+    def feed(self, event: Event) -> None:
+        """Take in what the watch tells."""
+        self._event = event
+        if event.closed:
+            self.close()
+            return
+        if not event.stale and event.error is None:
+            self.troubled_since = None
+        elif self.troubled_since is None:
+            self.troubled_since = self.clock.time()
+        # A snapshot of None, of a watch that hasn't heard anything, takes nothing from what was known before.
+        if event.snapshot is None or (self.dropped and self.troubled_since is not None):
+            return
+        if event.snapshot is not self.snapshot or self.dropped:
+            self.dropped = False
+            self.snapshot = event.snapshot
+            self._list(event.snapshot.instances)
+
+    def drop(self) -> None:
+        """Forget the list: it has been doubtful for too long."""
+        self.dropped = True
+        self._list(())
+
+    def close(self) -> None:
+        """Refuse every pick from now on, and tell those who wait."""
+        self.closed = True
+        self._wake = None
+        self.use(())
+        self._ready.set()
+
+    def _list(self, instances: Sequence[Instance]) -> None:
+        if self.endpoints is None:
+            self.use(instances)
+        else:
+            self.endpoints.update(instances)
+            self.use(self.endpoints.ready())
+
+    def _refresh_soon(self) -> None:
+        """An endpoint is ready, or isn't any more: of many in one turn of the loop, look once."""
+        if not self._refreshing:
+            self._refreshing = True
+            asyncio.get_running_loop().call_soon(self.refresh)
+
+    def refresh(self) -> None:
+        """Look again which endpoints are ready."""
+        self._refreshing = False
+        if self.endpoints is not None and not self.closed:
+            self.use(self.endpoints.ready())
+
+    def use(self, instances: Sequence[Instance]) -> None:
+        """Pick from these; from those of weight 0 only if there is no other."""
+        self.candidates = [instance for instance in instances if instance.weight] or instances
+        pick = self.picker.update(self.candidates)
+        if self.candidates:
+            self._plain = pick
+            self._ready.set()
+        else:
+            self._plain = self._refuse
+            self._ready.clear()
+        self.next = self._plain if self._wake is None else self._wake_and_pick
+
+    # -- idleness
+
+    def sleep(self, wake: Callable[[], None]) -> None:
+        """Call `wake` on the next use, once; picks go on from the last list."""
+        if not self.closed:
+            self.used = False
+            self._wake = wake
+            self.next = self._wake_and_pick
+
+    def rouse(self) -> None:
+        """Be awake, and call `wake` if asleep."""
+        wake, self._wake = self._wake, None
+        self.next = self._plain
+        if wake is not None:
+            wake()
+
+    @property
+    def asleep(self) -> bool:
+        """Whether `sleep` was called and nothing has been picked since."""
+        return self._wake is not None
+
+    def awake(self) -> None:
+        """Be awake: the list is kept up to date from now on."""
+        self._wake = None
+        self.next = self._plain
+
+    def _wake_and_pick(self) -> Instance:
+        self.rouse()
+        return self.next()
+
+    # -- picks
+
+    async def wait(self, timeout: float | None) -> None:
+        """Return when there is something to pick; NoInstances when there isn't in time."""
+        self.used = True
+        if self._wake is not None:
+            self.rouse()
+        if self.closed or (timeout is not None and timeout <= 0):
+            raise self.reason()
+        self.waiting += 1
+        try:
+            async with self.clock.timeout(timeout):
+                while not self.candidates and not self.closed:
+                    await self._ready.wait()
+        except TimeoutError:
+            pass
+        finally:
+            self.waiting -= 1
+        if not self.candidates:
+            raise self.reason()
+
+    def take(self, exclude: Sequence[Instance], key: object) -> Held[T]:
+        """Pick, and count the load of the call that begins."""
+        self.used = True
+        if self._wake is not None:
+            self.rouse()
+        if (exclude or key is not None) and self.candidates:
+            instance = self.picker.pick(exclude, key)
+        else:
+            instance = self.next()
+        endpoint = None if self.endpoints is None else self.endpoints.take(instance)
+        self.in_flight += 1
+        return Held(self, instance, endpoint, self.picker.begin(instance))
+
+    def values(self) -> dict[Instance, T]:
+        """The endpoints that can be used; without a factory, the instances themselves."""
+        if self.endpoints is not None:
+            return self.endpoints.values()
+        return cast("dict[Instance, T]", {instance: instance for instance in self.candidates})
+
+    def errors(self) -> dict[Instance, Exception]:
+        """What the factory last raised, by the instance that has no endpoint for it."""
+        return {} if self.endpoints is None else self.endpoints.errors()
+
+    async def close_endpoints(self, linger: float) -> None:
+        """Close all endpoints, and pick none of them meanwhile."""
+        if self.endpoints is not None:
+            self.use(())
+            await self.endpoints.aclose(linger)
+
+    def _refuse(self) -> Instance:
+        raise self.reason()
+
+    def reason(self) -> DiscoveryError:
+        """Why there is nothing to pick."""
+        service = self.service
+        if self.closed:
+            return ClosedError(f"the balancer of {service!r} is closed")
+        if self._event is None:
+            return NoInstances(
+                service, "nothing was heard of it yet (is a watch running, and `run` with its queue?)"
+            )
+        if self.snapshot is None:
+            told = "nothing was ever heard of it"
+        elif self.dropped:
+            told = "its list was dropped as too old"
+        elif self.snapshot:
+            count = len(self.snapshot)
+            told = f"{_count(count)}, none whose endpoint is ready"
+            errors = list(self.errors().values())
+            if errors:
+                told += f" (the factory failed for {len(errors)}: {errors[-1]!r})"
+        elif self.snapshot.unfit:
+            told = _unfit(self.snapshot.unfit)
+        else:
+            told = "the service has no instances"
+        if self.troubled_since is not None:
+            seconds = self.clock.time() - self.troubled_since
+            told += f"; the registry has been failing for {seconds:.1f} s: {self._event.error!r}"
+        return NoInstances(service, told)
+
+
+def _count(number: int) -> str:
+    return "1 instance" if number == 1 else f"{number} instances"
+
+
+def _unfit(instances: Sequence[Instance]) -> str:
+    """`3 instances, all critical`, or how many of each status."""
+    statuses = Counter(instance.status for instance in instances)
+    if len(statuses) > 1:
+        told = ", ".join(f"{number} {status}" for status, number in statuses.items())
+    else:
+        told = f"{'all ' if len(instances) > 1 else ''}{instances[0].status}"
+    return f"{_count(len(instances))}, {told}"
