@@ -100,6 +100,19 @@ class Balancer(Generic[T]):
         self: "Balancer[E]",
         policy: Policy = ...,
         *,
+        factory: Callable[[Instance], Awaitable[AbstractAsyncContextManager[E]]],
+        close: Close[E] | None = None,
+        classify: Classify | None = None,
+        invalidate_after: float | None = None,
+        clock: Clock | None = None,
+        rng: random.Random | None = None,
+        name: str | None = None,
+    ) -> None: ...
+    @overload
+    def __init__(
+        self: "Balancer[E]",
+        policy: Policy = ...,
+        *,
         factory: Callable[[Instance], Awaitable[E]],
         close: Close[E] | None = None,
         classify: Classify | None = None,
@@ -193,7 +206,7 @@ class Balancer(Generic[T]):
 
     async def _rest(self) -> None:
         pool = self._pool
-        if not pool.asleep:
+        if not pool.keep:
             await pool.close_endpoints(LINGER)
         elif pool.endpoints is not None:
             pool.endpoints.pause()

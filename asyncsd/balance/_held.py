@@ -43,8 +43,8 @@ class Held(Generic[T]):
         """Count this call as a failure, for what isn't raised: an HTTP 500, say."""
         self._error = error
 
-    def give_back(self, exc: BaseException | None, classify: Classify | None) -> None:
-        """The call is over: end its load, and let go of the endpoint."""
+    def give_back(self, exc: BaseException | None = None, classify: Classify | None = None) -> None:
+        """The call is over, by `exc` if any: end its load, and let go of the endpoint. To be called once."""
         outcome = self._error or exc
         try:
             if classify is not None and self._error is None and isinstance(exc, Exception):

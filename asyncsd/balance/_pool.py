@@ -34,6 +34,7 @@ class Pool(Generic[T]):
         "dropped",
         "endpoints",
         "in_flight",
+        "keep",
         "next",
         "picker",
         "rng",
@@ -69,6 +70,8 @@ class Pool(Generic[T]):
         self.closed = False
         self.dropped = False
         self.used = False
+        self.keep = False
+        """Whether the endpoints outlast the end of `run`: it ends for `sleep`, not for good."""
         self.troubled_since: float | None = None
         """Since when every Event told of an error, by the clock."""
         self.in_flight = 0
@@ -87,6 +90,8 @@ class Pool(Generic[T]):
 
     def feed(self, event: Event) -> None:
         """Take in what the watch tells."""
+        if self.closed:
+            return
         self._event = event
         if event.closed:
             self.close()
@@ -152,6 +157,7 @@ class Pool(Generic[T]):
         """Call `wake` on the next use, once; picks go on from the last list."""
         if not self.closed:
             self.used = False
+            self.keep = True
             self._wake = wake
             self.next = self._wake_and_pick
 
@@ -162,13 +168,9 @@ class Pool(Generic[T]):
         if wake is not None:
             wake()
 
-    @property
-    def asleep(self) -> bool:
-        """Whether `sleep` was called and nothing has been picked since."""
-        return self._wake is not None
-
     def awake(self) -> None:
         """Be awake: the list is kept up to date from now on."""
+        self.keep = False
         self._wake = None
         self.next = self._plain
 
@@ -247,14 +249,16 @@ class Pool(Generic[T]):
             told = f"{_count(count)}, none whose endpoint is ready"
             errors = list(self.errors().values())
             if errors:
-                told += f" (the factory failed for {len(errors)}: {errors[-1]!r})"
+                told += f" (the factory failed for {len(errors)} of them: {errors[-1]!r})"
         elif self.snapshot.unfit:
             told = _unfit(self.snapshot.unfit)
         else:
             told = "the service has no instances"
         if self.troubled_since is not None:
             seconds = self.clock.time() - self.troubled_since
-            told += f"; the registry has been failing for {seconds:.1f} s: {self._event.error!r}"
+            told += f"; no good answer of the registry for {seconds:.1f} s"
+            if (error := self._event.error) is not None:
+                told += f": {type(error).__name__}: {error}"
         return NoInstances(service, told)
 
 
