@@ -96,7 +96,9 @@ class NamesWatcher:
     def health(self) -> WatchHealth:
         """How the watch is doing, as of now."""
         known = self._catalogue
-        return self._poll.health(closed=known.closed, heard_at=known.heard_at, resets=known.resets)
+        return self._poll.health(
+            closed=known.closed, bug=known.error, heard_at=known.heard_at, resets=known.resets
+        )
 
 
 class NamesSubscription:

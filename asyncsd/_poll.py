@@ -27,7 +27,8 @@ class WatchHealth:
     `state` is "starting" before the first answer, "failing" while the last fetch has failed. `age` is the
     seconds since the last good answer, None before one. `index` is the registry's. `fetches`, `failures` and
     `resets` count since the start; `skipped` is how many malformed items the last answer had. `next_try` is
-    the seconds until the next fetch while a pause is on, `error` what the last fetch failed with.
+    the seconds until the next fetch while a pause is on. `error` is what the last fetch failed with, or what
+    closed the watch.
     """
 
     state: Literal["starting", "live", "failing", "closed"]
@@ -131,7 +132,13 @@ class Poll(Generic[A]):
         return max(0.0, when - self._clock.time())
 
     def health(
-        self, *, closed: bool, heard_at: float | None, resets: int = 0, skipped: int = 0
+        self,
+        *,
+        closed: bool,
+        bug: Exception | None,
+        heard_at: float | None,
+        resets: int,
+        skipped: int = 0,
     ) -> WatchHealth:
         """The health of the watch whose loop this is."""
         return WatchHealth(
@@ -149,7 +156,7 @@ class Poll(Generic[A]):
             resets=resets,
             skipped=skipped,
             next_try=None if closed else self.next_try,
-            error=self.error,
+            error=bug or self.error,
         )
 
     async def run(self) -> None:

@@ -102,6 +102,7 @@ class Watcher:
         """How the watch is doing, as of now."""
         return self._poll.health(
             closed=self.hub.closed,
+            bug=self.hub.error,
             heard_at=self._belief.heard_at,
             resets=self._belief.resets,
             skipped=self._belief.skipped,

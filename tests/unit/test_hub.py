@@ -298,14 +298,14 @@ async def test_whatever_is_read_when_the_diffs_lead_to_the_last_list(
         if event is foreign:
             got += 1
             return
-        for instance in event.removed:
-            del known[instance.id]
+        for gone in event.removed:
+            del known[gone.id]
         for before, after in event.changed:
             assert known[before.id] == before
             known[after.id] = after
-        for instance in event.added:
-            assert instance.id not in known
-            known[instance.id] = instance
+        for new in event.added:
+            assert new.id not in known
+            known[new.id] = new
         assert event.snapshot is None or sorted(known) == [each.id for each in event.snapshot]
 
     for number, step in enumerate(steps):
