@@ -118,7 +118,9 @@ def as_host(name: str, value: str) -> str:
         return host
     if ":" in host:
         raise ValueError(f"{name} is a host without a port; got {value!r}: use port= for that")
-    if len(host) > 253 or not all(_LABEL.match(label) for label in host.removesuffix(".").split(".")):
+    labels = host.removesuffix(".").split(".")
+    # No name ends in a number: what does is an IPv4 address with a slip in it.
+    if len(host) > 253 or labels[-1].isdecimal() or not all(_LABEL.match(label) for label in labels):
         raise ValueError(f"{name} is a host name, an IPv4 or an IPv6 address; got {value!r}")
     return host
 

@@ -20,7 +20,7 @@ class Reachability:
     and registrations it has, and all of them are back at once with it.
     """
 
-    __slots__ = ("_attempt", "_changed", "_clock", "_leading", "_rng", "_waiting", "next_try", "reachable")
+    __slots__ = ("_attempt", "_clock", "_leading", "_rng", "_waiting", "next_try", "reachable")
 
     def __init__(self, *, clock: Clock | None = None, rng: random.Random | None = None) -> None:
         self._clock: Clock = clock or LoopClock()
@@ -42,7 +42,8 @@ class Reachability:
             self.reachable = True
             self._attempt = 0
             self.next_try = None
-            self._wake(everybody=True)
+            for woken in self._waiting:
+                _wake(woken)
 
     def down(self) -> None:
         """The server couldn't be reached."""
@@ -59,7 +60,8 @@ class Reachability:
                 elif await self._lead(woken):
                     return
             finally:
-                self._waiting.pop(woken, None)
+                del self._waiting[woken]
+                self._hand_on()
 
     async def _lead(self, woken: asyncio.Future[None]) -> bool:
         """Whether the sleep was over before somebody reported `up()`."""
@@ -76,11 +78,19 @@ class Reachability:
             # The turn is over when the sleep is: the try itself may take as long as its own deadline, and
             # the next one to lead has its sleep meanwhile.
             self._leading = False
-            self._waiting.pop(woken, None)
-            self._wake(everybody=False)
         return False
 
-    def _wake(self, *, everybody: bool) -> None:
-        for woken in list(self._waiting)[: None if everybody else 1]:
-            if not woken.done():
-                woken.set_result(None)
+    def _hand_on(self) -> None:
+        """Let the one who has waited longest lead, unless somebody does."""
+        if not self._leading and not self.reachable:
+            for woken in self._waiting:
+                if _wake(woken):
+                    break
+
+
+def _wake(woken: asyncio.Future[None]) -> bool:
+    """Whether the waiter wasn't woken or cancelled before."""
+    if woken.done():
+        return False
+    woken.set_result(None)
+    return True

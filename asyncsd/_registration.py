@@ -238,6 +238,8 @@ class Registration:
             raise ValueError(f"Registration.scheme is a scheme such as 'https'; got {self.scheme!r}")
         if self.check is not None and self.checks:
             raise ValueError("Registration.check is for one check, checks for several: give one of the two")
+        if isinstance(self.checks, HTTPCheck | TCPCheck | TTLCheck | GRPCCheck):
+            raise TypeError(f"Registration.checks is a sequence; got the one {self.checks!r}: use check=")
         checks = (self.check,) if self.check is not None else tuple(self.checks)
         for check in checks:
             if not isinstance(check, HTTPCheck | TCPCheck | TTLCheck | GRPCCheck):

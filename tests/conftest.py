@@ -7,8 +7,13 @@ from typing import Any
 
 import pytest
 from blockbuster import blockbuster_ctx
+from hypothesis import settings
 
 from tests.support.process import missing
+
+# A busy machine is no failure of a property.
+settings.register_profile("steady", deadline=None)
+settings.load_profile("steady")
 
 
 @pytest.hookimpl(tryfirst=True)
