@@ -2,14 +2,18 @@
 
 import asyncio
 import json
-from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias
 from urllib.request import Request, urlopen
 
 from tests.support.process import Process, find, free_ports, http_ready
 
-__all__ = ["ConsulAgent", "ConsulCluster", "find"]
+if TYPE_CHECKING:
+    from pathlib import Path
+
+ClientKind: TypeAlias = Literal["aio", "direct"]
+
+__all__ = ["ClientKind", "ConsulAgent", "ConsulCluster", "find"]
 
 
 def _has_leader(body: bytes) -> bool:

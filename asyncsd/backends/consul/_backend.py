@@ -360,6 +360,9 @@ def _unreachable(errors: list[UnreachableError]) -> UnreachableError:
 
 
 def _known_leader(answer: Answer) -> bool:
+    # The streaming backend, which answers blocking health queries since Consul 1.10, always says "false".
+    if answer.headers.get("X-Consul-Query-Backend") == "streaming":
+        return True
     return answer.headers.get("X-Consul-KnownLeader") != "false"
 
 
