@@ -94,8 +94,8 @@ class LeaseHolder:
         self._unanswered = record
         try:
             lease = await self._ask(self._backend.register(record, previous=self.lease), within)
-        except BackendError as exc:
-            if exc.permanent:
+        except (BackendError, ClosedError) as exc:
+            if exc.permanent or isinstance(exc, ClosedError):
                 self._unanswered = None
             raise
         self.lease, self.lost = lease, None

@@ -217,8 +217,11 @@ class Registrar:
             allowed = self._drain + self._linger + MOST  # Its parts are bounded by less: a net below them.
             try:
                 await finish(self._leave(), allowed, role="leave", service=self.registration.service)
-            except TimeoutError as exc:
-                self._left(UnreachableError(str(exc)))
+            except TimeoutError:
+                pass  # Told just below, like one that a cancellation has overtaken.
+            finally:
+                if self.state != "deregistered":
+                    self._left(UnreachableError(f"the registry took longer than {allowed:g} s"))
 
     async def _live(self) -> None:
         while True:
@@ -298,12 +301,17 @@ class Registrar:
         self._warn_once(type(error), "the registration of %s is failing: %s", self._description, error)
 
     async def _leave(self) -> None:
-        error = await self._holder.leave(
-            drain=self._drain,
-            linger=self._linger,
-            interval=self._interval,
-            draining=lambda: self._states.become("draining", None, id=self.id),
-        )
+        try:
+            error = await self._holder.leave(
+                drain=self._drain,
+                linger=self._linger,
+                interval=self._interval,
+                draining=lambda: self._states.become("draining", None, id=self.id),
+            )
+        except Exception as exc:
+            self._bug = self._bug or exc
+            self._left(exc)
+            raise
         self._left(error)
 
     def _left(self, error: Exception | None) -> None:

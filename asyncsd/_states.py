@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable, Iterable
 from typing import Literal, NamedTuple, TypeAlias
 
-from ._errors import ClosedError, DiscoveryError
+from ._errors import BackendError, ClosedError, DiscoveryError
 from ._protocols import Clock
 
 __all__ = ["ChangeHook", "RegistrationState", "StateChange", "States"]
@@ -98,8 +98,9 @@ class States:
         if self.state in waiter.states:
             waiter.woken.set_result(self.state)
         elif self.state == "deregistered":
-            closed = ClosedError(f"this registration of {self._service!r} has ended")
-            bug = self.error is not None and not isinstance(self.error, DiscoveryError)
-            waiter.woken.set_exception(self.error if bug and self.error else closed)
+            bug = None if isinstance(self.error, BackendError) else self.error
+            waiter.woken.set_exception(
+                bug or ClosedError(f"this registration of {self._service!r} has ended")
+            )
         elif waiter.permanent and self.state == "failing" and is_permanent(self.error) and self.error:
             waiter.woken.set_exception(self.error)
