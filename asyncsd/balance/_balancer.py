@@ -13,7 +13,7 @@ from asyncsd._models import Event, Instance, Snapshot
 from asyncsd._protocols import Clock, Policy
 
 from ._ewma import PeakEWMA
-from ._held import Acquiring, Classify, Leasing
+from ._held import Acquired, Classify, Held
 from ._load import InstanceLoad, Measuring
 from ._pool import Pool
 from ._retry import call_with_retry
@@ -236,7 +236,7 @@ class Balancer(Generic[T]):
 
     def acquire(
         self, *, key: object = None, exclude: Sequence[Instance] = (), timeout: float | None = 5.0
-    ) -> Acquiring[T]:
+    ) -> Acquired[T]:
         """An async context manager that gives an endpoint (the Instance without a factory) for one call.
 
         Waits up to `timeout` seconds for a first instance, then raises NoInstances. `exclude` are instances
@@ -244,13 +244,13 @@ class Balancer(Generic[T]):
         instance while the block runs. An exception that leaves it counts as a failure as `classify` says; a
         cancellation counts neither as that nor as a success.
         """
-        return Acquiring(self._pool, key, exclude, timeout, self._classify)
+        return Acquired(self._pool, key, exclude, timeout, self._classify)
 
     def lease(
         self, *, key: object = None, exclude: Sequence[Instance] = (), timeout: float | None = 5.0
-    ) -> Leasing[T]:
+    ) -> Held[T]:
         """As `acquire`, but gives a Held: its `instance`, its `endpoint`, and `fail(error)`."""
-        return Leasing(self._pool, key, exclude, timeout, self._classify)
+        return Held(self._pool, key, exclude, timeout, self._classify)
 
     async def call(
         self,
@@ -268,7 +268,7 @@ class Balancer(Generic[T]):
         ends the attempt and isn't retried.
         """
         if retry is None:
-            async with Acquiring(self._pool, key, (), timeout, self._classify) as endpoint:
+            async with Acquired(self._pool, key, (), timeout, self._classify) as endpoint:
                 return await fn(endpoint)
         return await call_with_retry(self._pool, fn, retry, key=key, timeout=timeout, classify=self._classify)
 

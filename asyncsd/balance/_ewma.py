@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from asyncsd._config import duration
-from asyncsd._models import Instance
+from asyncsd._models import Instance, identity
 from asyncsd._protocols import Clock
 
 from ._load import InstanceLoad, Load, LoadTable
@@ -70,7 +70,7 @@ class PeakEWMAPicker:
         self._penalty = penalty
         self._clock = clock
         self._start = clock.time()
-        self._table = LoadTable(LatencyLoad, self._price, clock, rng)
+        self._table = LoadTable(LatencyLoad, self._reprice, clock, rng)
 
     def update(self, instances: Sequence[Instance]) -> Callable[[], Instance]:
         return self._table.update(instances)
@@ -79,26 +79,29 @@ class PeakEWMAPicker:
         return self._table.pick(exclude)
 
     def begin(self, instance: Instance) -> Callable[[BaseException | None], None]:
-        load = self._table[instance]
+        load = self._table.known[identity(instance)]
         load.in_flight += 1
-        self._price(load)
-        return partial(self._end, load, self._clock.time())
+        began = self._clock.time()
+        self._price(load, began)
+        return partial(self._end, load, began)
 
     def _end(self, load: LatencyLoad, began: float, error: BaseException | None) -> None:
         now = self._clock.time()
+        latency = now - began
+        if error is not None and latency < self._penalty and isinstance(error, Exception):
+            latency = self._penalty
+        elif latency < LEAST:
+            latency = LEAST
         growth = self._growth(now)
-        latency = max(now - began, LEAST)
-        if isinstance(error, Exception):
-            latency = max(latency, self._penalty)
-        faded = load.scaled / growth
-        if latency >= faded:
-            load.scaled = latency * growth
+        scaled = latency * growth
+        if scaled >= load.scaled:
+            load.scaled = scaled
             load.seen_at = now
         elif error is None:
-            load.scaled += latency * growth * -math.expm1((load.seen_at - now) / self._decay)
+            load.scaled -= scaled * math.expm1((load.seen_at - now) / self._decay)
             load.seen_at = now
         load.in_flight -= 1
-        self._price(load)
+        self._price(load, now)
 
     def loads(self) -> tuple[InstanceLoad, ...]:
         growth = self._growth(self._clock.time())
@@ -107,14 +110,14 @@ class PeakEWMAPicker:
             for load in self._table.current
         )
 
-    def _price(self, load: LatencyLoad) -> None:
-        if load.scaled:
-            cost = load.scaled * (load.in_flight + 1)
-        elif load.in_flight:  # A newcomer that hasn't answered yet.
-            cost = self._penalty * self._growth(self._clock.time()) * load.in_flight
-        else:
-            cost = 0.0
+    def _price(self, load: LatencyLoad, now: float) -> None:
+        cost = load.scaled * (load.in_flight + 1)
+        if not cost:  # A newcomer: dear from its first call on until that is answered.
+            cost = self._penalty * load.in_flight * self._growth(now)
         load.cost = cost / (load.instance.weight or 1)
+
+    def _reprice(self, load: LatencyLoad) -> None:
+        self._price(load, self._clock.time())
 
     def _growth(self, now: float) -> float:
         """The weight of this moment."""
@@ -122,7 +125,7 @@ class PeakEWMAPicker:
         if exponent > MOST_EXPONENT:
             self._start = now
             shrink = math.exp(-exponent)
-            for load in self._table:
+            for load in self._table.known.values():
                 load.scaled *= shrink
                 load.cost *= shrink
             return 1.0

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from asyncsd._models import Instance
+from asyncsd._models import Instance, identity
 from asyncsd._protocols import Clock
 
 from ._load import InstanceLoad, Load, LoadTable
@@ -39,7 +39,7 @@ class LeastOutstandingPicker:
         return self._table.pick(exclude)
 
     def begin(self, instance: Instance) -> Callable[[BaseException | None], None]:
-        load = self._table[instance]
+        load = self._table.known[identity(instance)]
         load.in_flight += 1
         _price(load)
         return partial(_end, load)

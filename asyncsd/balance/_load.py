@@ -1,7 +1,7 @@
 """How busy each instance is, and the choice of the least busy of a few."""
 
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from itertools import permutations
 from typing import Generic, NamedTuple, Protocol, TypeVar, runtime_checkable
 
@@ -33,7 +33,7 @@ class Measuring(Protocol):
 
 
 class Load:
-    """The load of one instance; whatever changes it sets `cost` anew, so that a pick just compares."""
+    """The load of one instance. Whatever changes it sets `cost` anew, so that a pick just compares."""
 
     __slots__ = ("cost", "gone_at", "in_flight", "instance")
 
@@ -53,7 +53,7 @@ class LoadTable(Generic[L]):
     `price` sets the cost of a load whose instance changed, its weight perhaps.
     """
 
-    __slots__ = ("_clock", "_current", "_make", "_next", "_price", "_rng", "_table")
+    __slots__ = ("_clock", "_make", "_next", "_price", "_rng", "current", "known")
 
     def __init__(
         self, make: Callable[[Instance], L], price: Callable[[L], None], clock: Clock, rng: random.Random
@@ -62,55 +62,46 @@ class LoadTable(Generic[L]):
         self._price = price
         self._clock = clock
         self._rng = rng
-        self._table: dict[tuple[str, str, int], L] = {}
-        self._current: list[L] = []
+        self.known: dict[tuple[str, str, int], L] = {}
+        """By identity, those that went a while ago included."""
+        self.current: list[L] = []
+        """Those that can be picked, in order."""
         self._next: Callable[[], Instance] = least((), rng)
-
-    def __getitem__(self, instance: Instance) -> L:
-        return self._table[identity(instance)]
-
-    def __iter__(self) -> Iterator[L]:
-        return iter(self._table.values())
-
-    @property
-    def current(self) -> Sequence[L]:
-        """The loads of the instances that can be picked."""
-        return self._current
 
     def update(self, instances: Sequence[Instance]) -> Callable[[], Instance]:
         """Choose among these from now on; returns the function that does."""
         now = self._clock.time()
-        for load in self._current:
+        for load in self.current:
             load.gone_at = now
         current: list[L] = []
         for instance in instances:
             key = identity(instance)
-            if key not in self._table:
-                self._table[key] = self._make(instance)
-            load = self._table[key]
+            if key not in self.known:
+                self.known[key] = self._make(instance)
+            load = self.known[key]
             load.gone_at = None
             if load.instance is not instance:
                 load.instance = instance
                 self._price(load)
             current.append(load)
-        self._current = current
-        if len(self._table) > len(current):
+        self.current = current
+        if len(self.known) > len(current):
             self._forget(now)
         self._next = least(current, self._rng)
         return self._next
 
     def _forget(self, now: float) -> None:
-        for key, load in list(self._table.items()):
+        for key, load in list(self.known.items()):
             if load.gone_at is not None and now - load.gone_at > KEEP and not load.in_flight:
-                del self._table[key]
+                del self.known[key]
 
     def pick(self, exclude: Sequence[Instance]) -> Instance:
         """The least busy one, none of `exclude` if there is another."""
         if not exclude:
             return self._next()
         excluded = set(map(identity, exclude))
-        others = [load for load in self._current if identity(load.instance) not in excluded]
-        return least(others or self._current, self._rng)()
+        others = [load for load in self.current if identity(load.instance) not in excluded]
+        return least(others or self.current, self._rng)()
 
 
 def least(loads: Sequence[Load], rng: random.Random) -> Callable[[], Instance]:

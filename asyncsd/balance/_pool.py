@@ -11,8 +11,6 @@ from asyncsd._errors import ClosedError, DiscoveryError, NoInstances
 from asyncsd._models import Event, Instance, Snapshot
 from asyncsd._protocols import Clock, Policy
 
-from ._held import Held
-
 __all__ = ["Pool"]
 
 T = TypeVar("T")
@@ -199,18 +197,14 @@ class Pool(Generic[T]):
         if not self.candidates:
             raise self.reason()
 
-    def take(self, exclude: Sequence[Instance], key: object) -> Held[T]:
-        """Pick, and count the load of the call that begins."""
+    def choose(self, exclude: Sequence[Instance], key: object) -> Instance:
+        """The instance for a call that begins."""
         self.used = True
+        if not exclude and key is None:
+            return self.next()
         if self._wake is not None:
             self.rouse()
-        if (exclude or key is not None) and self.candidates:
-            instance = self.picker.pick(exclude, key)
-        else:
-            instance = self.next()
-        endpoint = None if self.endpoints is None else self.endpoints.take(instance)
-        self.in_flight += 1
-        return Held(self, instance, endpoint, self.picker.begin(instance))
+        return self.picker.pick(exclude, key) if self.candidates else self._refuse()
 
     def values(self) -> dict[Instance, T]:
         """The endpoints that can be used; without a factory, the instances themselves."""

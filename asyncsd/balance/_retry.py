@@ -8,7 +8,7 @@ from asyncsd._config import Retry
 from asyncsd._errors import NoInstances, RetriesExhausted
 from asyncsd._protocols import Clock
 
-from ._held import Classify, Leasing
+from ._held import Classify, Held
 from ._pool import Pool
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ async def call_with_retry(
                     raise
                 raise RetriesExhausted(pool.service, [*errors, error]) from error
         try:
-            async with Leasing(pool, key, tried, timeout, classify) as held:
+            async with Held(pool, key, tried, timeout, classify) as held:
                 if held.instance in tried:  # All were: begin another round.
                     tried.clear()
                 tried.append(held.instance)

@@ -79,4 +79,4 @@ async def what_cannot_work_is_refused(users: Balancer[Instance], channels: Balan
     Balancer("users")  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType]
     Balancer(LeastOutstanding)  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType]
     async with channels.acquire() as endpoint:
-        endpoint.url  # type: ignore[attr-defined]  # pyright: ignore
+        assert_type(endpoint, Instance)  # type: ignore[assert-type]  # pyright: ignore[reportAssertTypeFailure]
