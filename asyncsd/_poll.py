@@ -222,7 +222,8 @@ class Poll(Generic[A]):
         self._reachability.up()
         failed, self.error = self.error is not None, None
         self._attempt = 0
-        went_back = answer.index is not None and self.index is not None and answer.index < self.index
+        # No index where there used to be one is no better than a lower one.
+        went_back = self.index is not None and (answer.index is None or answer.index < self.index)
         if answer.index is not None:
             self.index = answer.index
         self._cursor = None if went_back or answer.index == 0 else answer.cursor

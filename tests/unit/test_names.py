@@ -84,7 +84,7 @@ async def test_what_is_given_cant_be_changed() -> None:
 )
 async def test_a_catalogue_that_seems_lost_is_kept_for_a_while(lines: list[Line]) -> None:
     async with watching(names("a", index=7)) as (backend, watcher, clock):
-        backend.say(*lines)
+        backend.say(*lines, names(index=10))
         await clock.advance(9.0)
         assert watcher.services == {"a": ("v1",)}
         assert watcher.health().resets == 1

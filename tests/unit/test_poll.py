@@ -127,6 +127,25 @@ async def test_answers_at_once_that_change_nothing_double_the_interval_and_a_cha
         assert len(set(waits)) == len(waits)
 
 
+async def test_an_answer_that_waited_and_changed_nothing_resets_the_interval() -> None:
+    lines: list[Line] = [*[reply("a")] * 5, 2.0, *[reply("a")] * 3]
+    async with watching(*lines) as (backend, _, clock):
+        await clock.advance(60.0)
+        times = [when for when, _, _ in backend.calls]
+        waits = [later - earlier for earlier, later in itertools.pairwise(times)]
+        assert waits[3] >= 0.8
+        assert waits[5] == pytest.approx(2.0, abs=0.01)  # The answer's own time: the next fetch follows it.
+        assert waits[6] <= 0.24
+
+
+async def test_a_backoff_of_nearly_nothing_keeps_to_the_least_interval() -> None:
+    backoff = Backoff(initial=0.001, maximum=0.001)
+    async with watching(cycle(BROKEN), backoff=backoff) as (backend, _, clock):
+        await clock.advance(60.0)
+        assert backend.most_in_a_second() <= 10
+        assert backend.since(30.0) <= 31
+
+
 async def test_the_backoff_follows_its_value_and_starts_anew_after_an_answer() -> None:
     backoff = Backoff(initial=2.0, factor=3.0, maximum=18.0)
 

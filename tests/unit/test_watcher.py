@@ -205,11 +205,12 @@ async def test_the_cursor_is_none_after_an_error_an_index_of_0_and_one_that_goes
         reply("a", index=3),
         reply("a", index=3),
         reply("a", index=0),
+        reply("a", index=0),
         reply("a", index=4),
     )
     async with watching(*lines) as watch:
         await watch.told(seconds=60.0)
-        assert watch.backend.cursors == [None, 7, 9, None, 9, None, 3, None, 4]
+        assert watch.backend.cursors == [None, 7, 9, None, 9, None, 3, None, None, 4]
 
 
 async def test_a_failing_watch_logs_its_begin_and_end_once(caplog: pytest.LogCaptureFixture) -> None:
@@ -261,6 +262,7 @@ async def test_an_instance_that_leaves_others_behind_is_gone_at_once() -> None:
 RESETS = {
     "index back": [reply(index=3)],
     "index 0": [reply(index=0)],
+    "no index any more": [reply(index=None)],
     "no leader": [reply(index=8, known_leader=False)],
     "after errors": [REFUSED, reply(index=8)],
 }
