@@ -11,13 +11,13 @@ import asyncsd
 
 ROOT = Path(asyncsd.__file__).parent
 
-# A module imports from its own layer and those above it in this list.
+# Lowest first: a module imports from its own layer and those before it.
 LAYERS = [
     {"_config", "_errors", "_models", "_registration"},
     {"_protocols"},
-    {"_tasks", "_clock", "_reachability", "_hub", "_health", "_lease", "_states"},
-    {"_poll", "_watcher", "_names", "_subscription", "_registrar", "_endpoints", "balance"},
-    {"_discovery"},
+    {"_clock", "_health", "_hub", "_pace", "_poll", "_reachability", "_shared", "_states", "_tasks"},
+    {"_endpoints", "_lease", "_names", "_registrar", "_subscription", "_watcher", "balance"},
+    {"_balancers", "_discovery", "_registering"},
     {"__init__"},
 ]
 LAYER = {name: number for number, names in enumerate(LAYERS) for name in names}

@@ -77,6 +77,17 @@ class Registering(Suite):
         await backend.deregister(lease)
         await self.until(backend, service, lambda instances: not instances)
 
+    async def test_deregistering_works_without_what_register_returned(
+        self, backend: RegistryBackend, service: str
+    ) -> None:
+        """A `register` that was cut off may have gone through: there is a record then, and no lease."""
+        self.needs("registers")
+        given = record(service)
+        await backend.register(given)
+        await self.until(backend, service, bool)
+        await backend.deregister(Lease(given, where="unknown"))
+        await self.until(backend, service, lambda instances: not instances)
+
     async def test_draining_is_shown_and_taken_back(self, backend: RegistryBackend, service: str) -> None:
         self.needs("registers", "drains")
         lease = await backend.register(record(service))
