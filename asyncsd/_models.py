@@ -144,7 +144,7 @@ class Instance:
     host: str
     port: int
     tags: tuple[str, ...] = ()
-    meta: Meta = _NO_META
+    meta: Mapping[str, str] = _NO_META
     weight: int = 1
     zone: str | None = None
     datacenter: str | None = None
@@ -210,7 +210,7 @@ class Query:
     datacenter: str | None = None
     near: str | None = None
     filter: str | None = None
-    node_meta: Meta = _NO_META
+    node_meta: Mapping[str, str] = _NO_META
     consistency: Consistency = "default"
     max_stale: float | None = None
     server_filter: bool = False
