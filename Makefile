@@ -54,7 +54,7 @@ lint: $(VENV)/.installed ## ruff: errors, habits and format
 types: $(VENV)/.installed ## mypy --strict, pyright strict, and how much of the public interface is typed
 	$(BIN)/mypy
 	$(BIN)/pyright --pythonpath $(BIN)/python
-	$(BIN)/pyright --pythonpath $(BIN)/python --ignoreexternal --verifytypes asyncsd
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/pyright --ignoreexternal --verifytypes asyncsd
 
 .PHONY: bench
 bench: $(VENV)/.installed ## every benchmark, each beside its floor

@@ -37,9 +37,6 @@ class TestRegistration:
             ({"checks": ("/health",)}, TypeError, "Registration.check is an HTTPCheck"),
             ({"checks": TTLCheck()}, TypeError, "use check="),
             ({"check": TTLCheck(), "checks": (TTLCheck(),)}, ValueError, "give one of the two"),
-            ({"check": TCPCheck(), "port": 0}, ValueError, "TCPCheck needs a port"),
-            ({"check": GRPCCheck(), "port": 0}, ValueError, "GRPCCheck needs a port"),
-            ({"check": HTTPCheck("/health"), "port": 0}, ValueError, "HTTPCheck needs a port"),
             ({"tagged_addresses": {"wan": ("http://x", 1)}}, ValueError, r"tagged_addresses\['wan'\]"),
             ({"tagged_addresses": {"wan": ("x", 70000)}}, ValueError, r"tagged_addresses\['wan'\]"),
         ],
@@ -90,6 +87,13 @@ class TestRecord:
     def test_leaves_whole_targets_as_they_are(self) -> None:
         checks = (HTTPCheck("https://x.example/up"), TCPCheck("db:1"), GRPCCheck("[::1]:2"))
         assert Registration(service="users", port=80, checks=checks).record(id="u", host="h").checks == checks
+
+    @pytest.mark.parametrize("check", [TCPCheck(), GRPCCheck(), HTTPCheck("/health")])
+    def test_a_check_of_a_port_needs_one_by_then(self, check: Any) -> None:
+        """Not before: a program may learn its port when it listens."""
+        registration = Registration(service="users", check=check)
+        with refused(ValueError, f"{type(check).__name__} needs a port"):
+            registration.record(id="u", host="h")
 
     def test_calls_what_may_change_each_time(self) -> None:
         tags, meta, weight = ["v1"], {"load": "1"}, [3]
