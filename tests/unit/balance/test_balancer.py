@@ -1,12 +1,16 @@
 """The balancer: what a caller can rely on, whatever the policy."""
 
 import asyncio
+import contextlib
+import dataclasses
 import random
+from collections.abc import Callable, Sequence
 
 import pytest
 
 from asyncsd import ClosedError, Event, Instance, NoInstances, UnreachableError
 from asyncsd._models import Snapshot
+from asyncsd._protocols import Clock
 from asyncsd.balance import Balancer, LeastOutstanding, RoundRobin
 from asyncsd.testing import FakeClock
 from tests.unit.balance.support import QUERY, closed, heard, instances
@@ -101,3 +105,253 @@ def test_a_stale_list_goes_on_serving(clock: FakeClock) -> None:
 def test_a_watch_that_has_not_heard_anything_takes_nothing_away() -> None:
     balancer = fed(heard(instances(2)), Event(QUERY, None, stale=True, error=OSError()))
     assert balancer.pick() in instances(2)
+
+
+def test_a_closed_balancer_takes_no_more_events() -> None:
+    balancer = fed(heard(instances(2)), closed(), heard(instances(2)))
+    with pytest.raises(ClosedError):
+        balancer.pick()
+
+
+async def test_aclose_tells_those_who_wait_and_is_idempotent(clock: FakeClock) -> None:
+    balancer = fed(clock=clock)
+
+    async def call() -> None:
+        async with balancer.acquire(timeout=None):
+            pass
+
+    calling = asyncio.ensure_future(call())
+    await clock.settle()
+    await balancer.aclose()
+    await balancer.aclose()
+    with pytest.raises(ClosedError):
+        await calling
+    with pytest.raises(ClosedError):
+        await balancer.run(asyncio.Queue())
+
+
+async def test_run_may_be_run_again_after_a_cancellation_and_not_twice_at_once(clock: FakeClock) -> None:
+    balancer = fed(clock=clock)
+    queue: asyncio.Queue[Event] = asyncio.Queue()
+    queue.put_nowait(heard(instances(1)))
+    running = asyncio.ensure_future(balancer.run(queue))
+    await clock.settle()
+    with pytest.raises(RuntimeError, match="running already"):
+        await balancer.run(queue)
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    assert balancer.pick() == instances(1)[0]
+    queue.put_nowait(closed())
+    await balancer.run(queue)
+
+
+async def test_acquire_with_no_time_to_wait_fails_at_once() -> None:
+    with pytest.raises(NoInstances):
+        await fed().acquire(timeout=0).__aenter__()
+
+
+async def test_load_is_given_back_however_the_block_ends() -> None:
+    balancer = fed(heard(instances(2)))
+
+    def in_flight() -> int:
+        statistics = balancer.statistics()
+        assert statistics.in_flight == sum(load.in_flight for load in statistics.loads)
+        return statistics.in_flight
+
+    async with balancer.acquire():
+        assert in_flight() == 1
+        async with balancer.lease() as held:
+            assert in_flight() == 2
+            assert held.endpoint is held.instance
+    assert in_flight() == 0
+
+    with pytest.raises(OSError, match="broken"):
+        async with balancer.acquire():
+            raise OSError("broken")
+    assert in_flight() == 0
+
+    async def hang() -> None:
+        async with balancer.acquire():
+            await asyncio.Event().wait()
+
+    hanging = asyncio.ensure_future(hang())
+    await asyncio.sleep(0)
+    assert in_flight() == 1
+    hanging.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await hanging
+    assert in_flight() == 0
+
+
+class Recorder:
+    """A policy that picks the first and notes how each call ended."""
+
+    def __init__(self) -> None:
+        self.outcomes: list[BaseException | None] = []
+        self.asked: list[tuple[Sequence[Instance], object]] = []
+        self.instances: Sequence[Instance] = ()
+
+    def picker(self, *, clock: Clock, rng: random.Random) -> "Recorder":
+        return self
+
+    def update(self, instances: Sequence[Instance]) -> Callable[[], Instance]:
+        self.instances = instances
+        return self.pick
+
+    def pick(self, exclude: Sequence[Instance] = (), key: object = None) -> Instance:
+        self.asked.append((exclude, key))
+        return self.instances[0]
+
+    def begin(self, instance: Instance) -> Callable[[BaseException | None], None]:
+        return self.outcomes.append
+
+
+async def ending(balancer: Balancer[Instance], error: BaseException | None) -> None:
+    with contextlib.suppress(Exception, asyncio.CancelledError):
+        async with balancer.acquire():
+            if error is not None:
+                raise error
+
+
+async def test_a_policy_learns_how_each_call_ended() -> None:
+    policy = Recorder()
+    balancer = Balancer(policy, classify=lambda error: not isinstance(error, LookupError))
+    balancer.feed(heard(instances(1)))
+    failure, cancellation, fault = OSError(), asyncio.CancelledError(), ValueError("HTTP 500")
+    for error in (None, failure, KeyError("the caller's own"), cancellation):
+        await ending(balancer, error)
+    async with balancer.lease() as held:
+        held.fail(fault)
+    assert policy.outcomes == [None, failure, None, cancellation, fault]
+
+
+async def test_a_classify_that_fails_gives_the_load_back_all_the_same() -> None:
+    policy = Recorder()
+    balancer = Balancer(policy, classify=lambda error: bool(1 / 0))
+    balancer.feed(heard(instances(1)))
+    with pytest.raises(ZeroDivisionError):
+        async with balancer.acquire():
+            raise OSError
+    assert balancer.statistics().in_flight == 0
+    assert len(policy.outcomes) == 1
+
+
+async def test_a_policy_is_given_the_key_and_the_exclusions() -> None:
+    policy = Recorder()
+    balancer = Balancer(policy)
+    balancer.feed(heard(instances(2)))
+    async with balancer.acquire(key="user 7", exclude=instances(1)):
+        pass
+    async with balancer.acquire():
+        pass
+    assert policy.asked == [(instances(1), "user 7"), ((), None)]
+
+
+def test_instances_of_weight_zero_are_used_only_if_there_is_no_other() -> None:
+    fit = instances(3, weights=[0, 1, 0])
+    balancer = fed(heard(fit))
+    assert {balancer.pick() for _ in range(30)} == {fit[1]}
+    balancer.feed(heard([fit[0], fit[2]]))
+    assert {balancer.pick() for _ in range(30)} == {fit[0], fit[2]}
+
+
+async def test_the_list_is_dropped_after_so_long_on_errors_and_comes_back(clock: FakeClock) -> None:
+    balancer = Balancer(invalidate_after=10.0, clock=clock)
+    queue: asyncio.Queue[Event] = asyncio.Queue()
+    running = asyncio.ensure_future(balancer.run(queue))
+    good = heard(instances(2))
+    bad = dataclasses.replace(good, stale=True, error=UnreachableError("refused"))
+    queue.put_nowait(good)
+    await clock.advance(60.0)
+    queue.put_nowait(bad)
+    await clock.advance(6.0)
+    queue.put_nowait(bad)
+    await clock.advance(3.0)
+    assert balancer.pick() in instances(2)
+    await clock.advance(1.5)
+    with pytest.raises(NoInstances, match=r"dropped.*no good answer of the registry for 10\.5 s.*refused"):
+        balancer.pick()
+    assert balancer.instances == ()
+    queue.put_nowait(bad)
+    await clock.settle()
+    with pytest.raises(NoInstances):
+        balancer.pick()
+    queue.put_nowait(good)
+    await clock.settle()
+    assert balancer.pick() in instances(2)
+    running.cancel()
+    await asyncio.wait([running])
+
+
+@pytest.mark.parametrize("use", ["pick", "acquire", "exclude", "call"])
+async def test_an_idle_balancer_wakes_its_owner_once_and_picks_go_on(use: str) -> None:
+    balancer = fed(heard(instances(2)))
+    woken: list[bool] = []
+    balancer.pick()
+    assert balancer.used
+    balancer.sleep(lambda: woken.append(True))
+    assert not balancer.used
+
+    async def served(instance: Instance) -> Instance:
+        return instance
+
+    for _ in range(2):
+        if use == "pick":
+            assert balancer.pick() in instances(2)
+        elif use == "call":
+            assert await balancer.call(served) in instances(2)
+        else:
+            async with balancer.acquire(exclude=instances(1) if use == "exclude" else ()) as instance:
+                assert instance in instances(2)
+    assert woken == [True]
+    assert balancer.used
+
+
+async def test_an_idle_balancer_without_instances_wakes_too(clock: FakeClock) -> None:
+    balancer = fed(clock=clock)
+    woken: list[bool] = []
+    balancer.sleep(lambda: woken.append(True))
+    with pytest.raises(NoInstances):
+        balancer.pick()
+    assert woken == [True]
+    balancer.sleep(lambda: balancer.feed(heard(instances(1))))
+    async with balancer.acquire() as instance:
+        assert instance == instances(1)[0]
+
+
+async def test_run_ends_the_sleep(clock: FakeClock) -> None:
+    balancer = fed(heard(instances(1)), clock=clock)
+    balancer.sleep(lambda: pytest.fail("it was awake"))
+    queue: asyncio.Queue[Event] = asyncio.Queue()
+    queue.put_nowait(closed())
+    await balancer.run(queue)
+
+
+def test_an_event_that_changes_nothing_costs_the_policy_nothing() -> None:
+    policy = Recorder()
+    balancer = Balancer(policy)
+    event = heard(instances(2))
+    balancer.feed(event)
+    before = policy.instances
+    balancer.feed(dataclasses.replace(event, stale=True, error=OSError()))
+    assert policy.instances is before
+
+
+def test_what_there_is_can_be_seen() -> None:
+    balancer = fed(heard(instances(2)))
+    assert tuple(balancer.instances) == tuple(instances(2))
+    assert balancer.endpoints() == {each: each for each in instances(2)}
+    assert repr(balancer) == "<Balancer users LeastOutstanding(), 2 of 2 ready, 0 in flight>"
+    statistics = balancer.statistics()
+    assert (statistics.instances, statistics.candidates, statistics.stale) == (2, 2, False)
+    assert [load.instance for load in statistics.loads] == instances(2)
+    assert Balancer(RoundRobin()).statistics().loads == ()
+    assert Balancer(name="users").statistics().instances == 0
+
+
+def test_bad_values_are_refused_by_name() -> None:
+    with pytest.raises(ValueError, match="invalidate_after"):
+        Balancer(invalidate_after=0)
+    with pytest.raises(TypeError, match="there is no factory"):
+        Balancer(close=print)  # type: ignore[call-overload]

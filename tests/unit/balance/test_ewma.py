@@ -1,0 +1,205 @@
+"""PeakEWMA: fast ones get more, failing ones little, and everything fades."""
+
+import random
+from collections import Counter
+from collections.abc import Callable, Sequence
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from asyncsd import Instance
+from asyncsd.balance import PeakEWMA
+from asyncsd.balance._ewma import PeakEWMAPicker
+from asyncsd.testing import FakeClock
+from tests.unit.balance.support import instances
+
+Finished = BaseException | None
+
+
+class StillClock(FakeClock):
+    """A FakeClock that can be moved without a loop: nobody sleeps on it."""
+
+    def move(self, seconds: float) -> None:
+        self._now += seconds
+
+
+class World:
+    """A picker, and calls that take as long as a test says."""
+
+    def __init__(self, fit: Sequence[Instance], *, decay: float = 10.0, seed: int = 1) -> None:
+        self.clock = StillClock()
+        self.fit = fit
+        self.picker: PeakEWMAPicker = PeakEWMA(decay).picker(clock=self.clock, rng=random.Random(seed))
+        self.pick = self.picker.update(fit)
+
+    async def call(self, instance: Instance, seconds: float, outcome: Finished = None) -> None:
+        end = self.picker.begin(instance)
+        await self.clock.advance(seconds)
+        end(outcome)
+
+    def latency(self, number: int = 0) -> float | None:
+        return self.picker.loads()[number].latency
+
+    async def sequence(
+        self, calls: int, answer: Callable[[Instance], tuple[float, Finished]]
+    ) -> Counter[str]:
+        """One call after the other, each to the instance picked."""
+        shares: Counter[str] = Counter()
+        for _ in range(calls):
+            instance = self.pick()
+            shares[instance.id] += 1
+            end = self.picker.begin(instance)
+            seconds, outcome = answer(instance)
+            self.clock.move(seconds)
+            end(outcome)
+        return shares
+
+
+async def test_an_estimate_jumps_up_to_a_peak_and_comes_down_slowly() -> None:
+    world = World(instances(1))
+    assert world.latency() is None
+    await world.call(world.fit[0], 0.1)
+    assert world.latency() == pytest.approx(0.1)
+    await world.call(world.fit[0], 0.5)
+    assert world.latency() == pytest.approx(0.5)
+    await world.call(world.fit[0], 0.1)
+    # exp(-0.1 s / 10 s) of the old one, and the rest of the new one.
+    assert world.latency() == pytest.approx(0.5 * 0.99005 + 0.1 * 0.00995, rel=1e-4)
+
+
+async def test_what_is_not_measured_fades_by_the_decay() -> None:
+    world = World(instances(1), decay=10.0)
+    await world.call(world.fit[0], 1.0)
+    await world.clock.advance(10.0)
+    assert world.latency() == pytest.approx(1.0 * 0.367879, rel=1e-4)
+
+
+async def test_estimates_hold_for_as_long_as_a_process_runs() -> None:
+    """The exponent starts anew long before it overflows."""
+    world = World(instances(2), decay=1.0)
+    for _ in range(20):
+        await world.clock.advance(150.0)
+        await world.call(world.fit[0], 0.5)
+        await world.call(world.fit[1], 1.0)
+        assert world.latency(0) == pytest.approx(0.5 * 0.367879, rel=1e-4)
+        assert world.latency(1) == pytest.approx(1.0)
+        assert world.pick() is world.fit[0]
+
+
+async def test_calls_in_flight_multiply_the_latency() -> None:
+    world = World(instances(2))
+    await world.call(world.fit[0], 0.1)
+    await world.call(world.fit[1], 0.35)
+    for _ in range(3):
+        assert world.pick() is world.fit[0]
+        world.picker.begin(world.fit[0])
+    assert world.pick() is world.fit[1]  # 0.1 * 4 > 0.35
+
+
+async def test_a_fast_failure_counts_as_slow() -> None:
+    world = World(instances(1))
+    await world.call(world.fit[0], 0.001, OSError())
+    assert world.latency() == pytest.approx(1.0)
+    await world.call(world.fit[0], 3.0, OSError())
+    assert world.latency() == pytest.approx(3.0)
+
+
+async def test_a_call_that_was_given_up_took_at_least_so_long() -> None:
+    world = World(instances(1))
+    await world.call(world.fit[0], 0.2)
+    await world.call(world.fit[0], 0.01, KeyboardInterrupt())
+    faded = world.latency()
+    assert faded == pytest.approx(0.2 * 0.999, rel=1e-4)
+    await world.call(world.fit[0], 2.0, KeyboardInterrupt())
+    assert world.latency() == pytest.approx(2.0)
+
+
+async def test_one_failing_instance_of_ten_gets_little() -> None:
+    world = World(instances(10))
+    broken = world.fit[3].id
+
+    def answer(instance: Instance) -> tuple[float, Finished]:
+        return (0.0001, OSError()) if instance.id == broken else (0.01, None)
+
+    shares = await world.sequence(2_000, answer)
+    assert shares[broken] <= 20
+    assert min(share for name, share in shares.items() if name != broken) > 100
+
+
+async def test_a_slow_instance_gets_little_and_all_of_it_back_once_it_is_fast() -> None:
+    world = World(instances(10), decay=1.0)
+    slow = world.fit[3].id
+    shares = await world.sequence(2_000, lambda each: (0.2 if each.id == slow else 0.01, None))
+    assert shares[slow] <= 40
+    await world.sequence(1_000, lambda each: (0.01, None))
+    shares = await world.sequence(2_000, lambda each: (0.01, None))
+    assert shares[slow] > 100
+
+
+async def test_an_instance_that_hangs_draws_nothing_though_callers_give_up() -> None:
+    world = World(instances(3))
+    hung = world.fit[0].id
+
+    def answer(instance: Instance) -> tuple[float, Finished]:
+        return (0.5, KeyboardInterrupt()) if instance.id == hung else (0.01, None)
+
+    shares = await world.sequence(300, answer)
+    assert shares[hung] <= 3
+
+
+async def test_a_newcomer_gets_one_call_at_once_and_the_next_when_it_has_answered() -> None:
+    fit = instances(3)
+    world = World(fit[:2])
+    for each in fit[:2]:
+        await world.call(each, 0.05)
+    pick = world.picker.update(fit)
+    assert pick() is fit[2]
+    end = world.picker.begin(fit[2])
+    for _ in range(10):
+        instance = pick()
+        assert instance is not fit[2]
+        world.picker.begin(instance)
+    world.clock.move(0.01)
+    end(None)
+    assert pick() is fit[2]
+
+
+def test_newcomers_share_evenly_from_the_first_moment() -> None:
+    world = World(instances(4))
+    for _ in range(40):
+        world.picker.begin(world.pick())
+    assert [load.in_flight for load in world.picker.loads()] == [10, 10, 10, 10]
+
+
+async def test_a_heavier_instance_gets_more_of_equals() -> None:
+    world = World(instances(2, weights=[1, 3]))
+    for each in world.fit:
+        await world.call(each, 0.1)
+    for _ in range(40):
+        world.picker.begin(world.pick())
+    light, heavy = (load.in_flight for load in world.picker.loads())
+    assert 2.4 < heavy / light < 3.8
+
+
+@given(
+    outcomes=st.lists(
+        st.tuples(st.integers(0, 4), st.floats(0, 500), st.sampled_from([None, OSError(), GeneratorExit()]))
+    )
+)
+def test_nothing_that_calls_do_leaves_load_behind(outcomes: list[tuple[int, float, Finished]]) -> None:
+    world = World(instances(5))
+    ends = [(world.picker.begin(world.fit[number]), seconds, out) for number, seconds, out in outcomes]
+    for end, seconds, outcome in ends:
+        world.clock.move(seconds)
+        end(outcome)
+        assert world.pick() in world.fit
+    assert all(load.in_flight == 0 for load in world.picker.loads())
+    assert all(load.latency is None or 0 <= load.latency <= 1e6 for load in world.picker.loads())
+
+
+def test_bad_values_are_refused_by_name() -> None:
+    with pytest.raises(ValueError, match=r"PeakEWMA\.decay"):
+        PeakEWMA(decay=0)
+    with pytest.raises(ValueError, match=r"PeakEWMA\.penalty"):
+        PeakEWMA(penalty=-1.0)
