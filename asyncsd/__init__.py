@@ -1,6 +1,7 @@
 """Service discovery and client-side load balancing for asyncio."""
 
 from ._config import Backoff, Limits, Retry
+from ._discovery import Discovery, DiscoveryHealth
 from ._errors import (
     BackendError,
     BadRequestError,
@@ -15,7 +16,10 @@ from ._errors import (
     UnreachableError,
     UnsupportedError,
 )
+from ._health import http_status
 from ._models import Change, Event, Instance, Meta, Names, Query, Reply, Snapshot, Status
+from ._names import NamesSubscription, NamesWatcher
+from ._poll import WatchHealth
 from ._protocols import (
     Backend,
     CatalogBackend,
@@ -26,49 +30,86 @@ from ._protocols import (
     Policy,
     RegistryBackend,
 )
+from ._reachability import Reachability
+from ._registering import Registering
+from ._registrar import Registrar
 from ._registration import Check, GRPCCheck, Health, HTTPCheck, Record, Registration, TCPCheck, TTLCheck
+from ._states import RegistrationState, StateChange
+from ._subscription import Subscription
+from ._watcher import Watcher
+from .balance import (
+    Balancer,
+    BalancerStatistics,
+    Held,
+    InstanceLoad,
+    LeastOutstanding,
+    PeakEWMA,
+    Random,
+    RoundRobin,
+)
 
 __all__ = [
     "Backend",
     "BackendError",
     "Backoff",
     "BadRequestError",
+    "Balancer",
+    "BalancerStatistics",
     "CatalogBackend",
     "Change",
     "Check",
     "Clock",
     "ClosedError",
+    "Discovery",
     "DiscoveryError",
+    "DiscoveryHealth",
     "Event",
     "GRPCCheck",
     "Health",
+    "Held",
+    "http_status",
     "HTTPCheck",
     "Instance",
+    "InstanceLoad",
     "Lease",
+    "LeastOutstanding",
     "Limits",
     "Meta",
     "Names",
+    "NamesSubscription",
+    "NamesWatcher",
     "NoInstances",
     "NotRegisteredError",
     "ObservingBackend",
+    "PeakEWMA",
     "PermissionDeniedError",
     "Picker",
     "Policy",
     "ProtocolError",
     "Query",
+    "Random",
     "RateLimitedError",
+    "Reachability",
     "Record",
+    "Registering",
+    "Registrar",
     "Registration",
+    "RegistrationState",
     "RegistryBackend",
     "Reply",
     "RetriesExhausted",
     "Retry",
+    "RoundRobin",
     "Snapshot",
+    "StateChange",
     "Status",
+    "Subscription",
     "TCPCheck",
     "TTLCheck",
     "UnreachableError",
     "UnsupportedError",
+    "Watcher",
+    "WatchHealth",
 ]
 
 # What is public reads as asyncsd's own in tracebacks and reprs, wherever its code stands.

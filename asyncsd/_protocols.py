@@ -115,7 +115,10 @@ class RegistryBackend(Backend, Protocol):
         ...
 
     async def deregister(self, lease: Lease) -> None:
-        """Remove the registration; one that isn't there is no error."""
+        """Remove the registration; one that isn't there is no error.
+
+        The lease's `state` is None when `register` was cut off: the registry may have taken it all the same.
+        """
         ...
 
 

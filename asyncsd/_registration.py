@@ -246,11 +246,6 @@ class Registration:
                 raise TypeError(
                     f"Registration.check is an HTTPCheck, TCPCheck, TTLCheck or GRPCCheck; got {check!r}"
                 )
-            if self.port == 0 and _needs_port(check):
-                raise ValueError(
-                    f"Registration.port: {type(check).__name__} needs a port to look at; "
-                    "give port=, or the check a whole target"
-                )
         object.__setattr__(self, "checks", tuple(self.checks))
         for label, (host, port) in self.tagged_addresses.items():
             as_host(f"Registration.tagged_addresses[{label!r}]", host)
@@ -265,6 +260,12 @@ class Registration:
         meta = self.meta() if callable(self.meta) else self.meta
         weight = self.weight() if callable(self.weight) else self.weight
         checks = (self.check,) if self.check is not None else self.checks
+        for check in checks:
+            if self.port == 0 and _needs_port(check):
+                raise ValueError(
+                    f"Registration.port: {type(check).__name__} needs a port to look at; "
+                    "give port=, or the check a whole target"
+                )
         return Record(
             id=id,
             service=self.service,

@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 
 import anyio
 
-__all__ = ["TaskOwner", "finish"]
+__all__ = ["TaskOwner", "ended", "finish"]
 
 T = TypeVar("T")
 
@@ -52,14 +52,10 @@ class TaskOwner:
         for task in tasks:
             task.cancel()
         cancelled: asyncio.CancelledError | None = None
-        # The anyio scope holds off anyio's cancellations, the loop asyncio's own. Both are needed: without
-        # the scope, a cancelled anyio scope cancels again on every turn and this would spin.
-        with anyio.CancelScope(shield=True):
-            while pending := {task for task in tasks if not task.done()}:
-                try:
-                    await asyncio.wait(pending)
-                except asyncio.CancelledError as exc:
-                    cancelled = exc
+        try:
+            await ended(*tasks)
+        except asyncio.CancelledError as exc:
+            cancelled = exc
         for task in tasks:
             if not task.cancelled():
                 task.exception()  # Mark it as seen: its owner has chosen to end it.
@@ -69,6 +65,21 @@ class TaskOwner:
     async def aclose(self) -> None:
         """Cancel and await all tasks. Idempotent."""
         await self.cancel(*self._tasks)
+
+
+async def ended(*tasks: asyncio.Task[Any]) -> None:
+    """Wait until `tasks` have ended, whatever they raise; a cancellation of the caller is raised then."""
+    cancelled: asyncio.CancelledError | None = None
+    # The anyio scope holds off anyio's cancellations, the loop asyncio's own. Both are needed: without the
+    # scope, a cancelled anyio scope cancels again on every turn and this would spin.
+    with anyio.CancelScope(shield=True):
+        while pending := {task for task in tasks if not task.done()}:
+            try:
+                await asyncio.wait(pending)
+            except asyncio.CancelledError as exc:
+                cancelled = exc
+    if cancelled is not None:
+        raise cancelled
 
 
 async def finish(

@@ -11,7 +11,7 @@ from asyncsd._models import Instance, Names, Query, Reply, Status
 from asyncsd._protocols import Clock, Lease
 from asyncsd._registration import Health, Record, TTLCheck
 
-__all__ = ["MemoryBackend"]
+__all__ = ["MemoryBackend", "from_url"]
 
 WAIT = 55.0
 
@@ -89,6 +89,10 @@ class MemoryBackend:
         """End every wait with ClosedError. Idempotent; what is registered stays."""
         self._loop = None
         self._wake()
+
+    def instances(self, service: str) -> tuple[Instance, ...]:
+        """What the registry holds of a service now, open or not."""
+        return tuple(self._services.get(service, {}).values())
 
     def put(self, *instances: Instance) -> None:
         """Add instances, or replace those of the same id."""
@@ -269,3 +273,10 @@ class MemoryBackend:
 def _deregister_after(record: Record) -> float | None:
     """The shortest `deregister_after` among the checks."""
     return min((after for check in record.checks if (after := check.deregister_after)), default=None)
+
+
+def from_url(url: str) -> MemoryBackend:
+    """The backend of `memory://`: a new, empty registry."""
+    if url != "memory://":
+        raise ValueError(f"a registry in memory is memory://, without a host or parameters; got {url!r}")
+    return MemoryBackend()

@@ -73,6 +73,10 @@ class _Taking(Generic[T]):
     async def __aexit__(
         self, kind: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        self.release(exc)
+
+    def release(self, exc: BaseException | None = None) -> None:
+        """End the call, by `exc` if any: for who can't use a block, a callback say. To be called once."""
         outcome = self._error or exc
         try:
             if exc is outcome and self._classify is not None and isinstance(exc, Exception):

@@ -158,7 +158,8 @@ class ConsulBackend:
         self._closed = True
         if self._loop is not None:
             for scope in self._in_flight:
-                scope.reschedule(self._loop.time())
+                if scope.when() is None:
+                    scope.reschedule(self._loop.time())
         await finish(self._aclose(), CLOSE, role="close", service="consul")
 
     async def _aclose(self) -> None:
@@ -270,9 +271,19 @@ class ConsulBackend:
         _registered(lease, await self._call(client.maintenance, lease.record.id, on, reason))
 
     async def deregister(self, lease: Lease) -> None:
-        """Remove the service from its agent, and from those where it stood before."""
-        client: ConsulClient = lease.state
-        await self._remove(client, lease.record.id)
+        """Remove the service from its agent, and from those where it stood before.
+
+        A lease whose registering got no answer may stand on any agent: it is removed from all of them.
+        """
+        clients: tuple[ConsulClient, ...] = self._clients if lease.state is None else (lease.state,)
+        failed: list[UnreachableError] = []
+        for client in clients:
+            try:
+                await self._remove(client, lease.record.id)
+            except UnreachableError as exc:
+                failed.append(exc)
+        if failed:
+            raise _unreachable(failed)
         await self._orphans.finish(lease.record.id)
 
     async def _remove(self, client: ConsulClient, id: str) -> None:
