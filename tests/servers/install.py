@@ -14,7 +14,6 @@ import re
 import shutil
 import subprocess
 import sys
-import tempfile
 import time
 import venv
 from collections.abc import Iterator, Sequence
@@ -65,13 +64,10 @@ class GoServer:
         return (HERE / self.name / "go.mod", HERE / self.name / "go.sum", self.package)
 
     def build(self, target: Path, log: Path) -> None:
-        with tempfile.TemporaryDirectory(prefix="asyncsd-go-") as folder:
-            # A copy, since Go may rewrite the two files where it builds.
-            for name in ("go.mod", "go.sum"):
-                shutil.copy(HERE / self.name / name, folder)
-            environment = {**os.environ, "GOFLAGS": "-mod=mod -buildvcs=false", "GOWORK": "off"}
-            command = [go(), "build", "-ldflags=-s -w", "-o", str(target), self.package]
-            run(command, log, cwd=folder, env=environment)
+        # Read-only: what isn't pinned in the two files fails the build instead of changing them.
+        environment = {**os.environ, "GOFLAGS": "-mod=readonly -buildvcs=false", "GOWORK": "off"}
+        command = [go(), "build", "-ldflags=-s -w", "-o", str(target), self.package]
+        run(command, log, cwd=HERE / self.name, env=environment)
 
 
 SERVERS: tuple[Server, ...] = (
@@ -81,7 +77,7 @@ SERVERS: tuple[Server, ...] = (
 
 
 def run(
-    command: Sequence[str], log: Path, *, cwd: str | None = None, env: dict[str, str] | None = None
+    command: Sequence[str], log: Path, *, cwd: Path | None = None, env: dict[str, str] | None = None
 ) -> None:
     """Run a command with its output in `log`; BuildError with the end of it when it fails."""
     with log.open("a") as output:
