@@ -22,7 +22,9 @@ PARTING = 2.0
 class Orphans:
     """Remembers where a registration that moved may still stand, and removes it there.
 
-    An agent that was cut off comes back with the old registration, and would show a second instance.
+    An agent that was cut off comes back with the old registration, and would show a second instance. It is
+    removed twice, an interval apart: an agent that was frozen, and not dead, works off what reached it
+    meanwhile in any order, and a registering that was given up may come after the first removal.
     """
 
     def __init__(
@@ -32,12 +34,14 @@ class Orphans:
         self._clock = clock
         self._remove = remove
         self._left: dict[str, list[ConsulClient]] = {}
+        self._removed: dict[str, list[ConsulClient]] = {}
         self._due: dict[str, float] = {}
 
     def add(self, id: str, clients: Iterable[ConsulClient]) -> None:
         """The registration may stand on these."""
         known = self._left.setdefault(id, [])
         known += [client for client in clients if client not in known]
+        self._removed.pop(id, None)
         self._forget_if_none(id)
 
     def discard(self, id: str, client: ConsulClient) -> None:
@@ -59,7 +63,10 @@ class Orphans:
                     await self._try(id)
             except TimeoutError:
                 pass
+        removed = self._removed.pop(id, [])
         for client in self._left.pop(id, ()):
+            if client in removed:
+                continue
             log.warning("%s may still stand on %s, which can't be reached", id, client.where)
         self._due.pop(id, None)
 
@@ -69,11 +76,17 @@ class Orphans:
                 await self._remove(client, id)
             except BackendError:
                 continue
-            if client in self._left.get(id, ()):
+            if client not in self._left.get(id, ()):
+                continue
+            removed = self._removed.setdefault(id, [])
+            if client in removed:
                 self.discard(id, client)
+            else:
+                removed.append(client)
                 log.info("%s was removed from %s, where it stood before", id, client.where)
 
     def _forget_if_none(self, id: str) -> None:
         if not self._left.get(id):
             self._left.pop(id, None)
+            self._removed.pop(id, None)
             self._due.pop(id, None)
