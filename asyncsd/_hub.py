@@ -4,6 +4,8 @@ import asyncio
 import sys
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
 from typing import TypeAlias
 
 from ._errors import ClosedError
@@ -23,7 +25,8 @@ __all__ = ["Hub"]
 MOST_UNREAD = 128
 """How many Events a queue holds unread, even an unbounded one, before they are made into one."""
 
-Since: TypeAlias = Callable[[Event, Snapshot | None], Event]
+Since: TypeAlias = Callable[[Snapshot | None], Event]
+"""Gives the Event of one publication with the diff that leads to it from a snapshot."""
 
 
 class _Outlet:
@@ -38,24 +41,24 @@ class _Outlet:
         self.unread: deque[tuple[Event, Snapshot | None]] = deque()
         """Each Event that wasn't read yet (or was, since the last look), and the base of its diff."""
 
-    def put(self, event: Event, since: Since) -> None:
-        """Put `event`, which leads on from `base`, alone or as one with all that is unread."""
+    def put(self, since: Since) -> None:
+        """Put an Event that leads on from `base`, or one in place of it and all that is unread."""
         while len(self.unread) > self.queue.qsize():  # First in, first out: the oldest have been read.
             self.unread.popleft()
         try:
-            self.queue.put_nowait(event)
+            self.queue.put_nowait(event := since(self.base))
         except asyncio.QueueFull:
-            self._merge(event, since)
+            self._merge(since)
         else:
             self._keep(event, self.base)
             if len(self.unread) > MOST_UNREAD:
-                self._merge(event, since)
+                self._merge(since)
 
     def _keep(self, event: Event, base: Snapshot | None) -> None:
         self.unread.append((event, base))
         self.base = event.snapshot
 
-    def _merge(self, event: Event, since: Since) -> None:
+    def _merge(self, since: Since) -> None:
         queue = self.queue
         bases = {id(known): base for known, base in self.unread}
         items = [queue.get_nowait() for _ in range(queue.qsize())]
@@ -66,7 +69,7 @@ class _Outlet:
         self.unread.clear()
         if oldest is not None:
             base = bases[id(oldest)]
-            merged = since(event, base)
+            merged = since(base)
             queue.put_nowait(merged)
             self._keep(merged, base)
         # Only now, lest join() sees an empty queue meanwhile.
@@ -170,7 +173,9 @@ class Hub:
             raise ValueError(f"this queue already gets the events of {self.query.service!r}: use one a watch")
         outlet = _Outlet(queue)
         if self.latest is not None:
-            outlet.put(self._since(self.latest, None), self._since)
+            # "recovered" is no news to a reader who has missed the outage.
+            trusted = not (self.latest.stale or self.closed)
+            outlet.put(self._telling(replace(self.latest, reason="changed") if trusted else self.latest))
         if not self.closed:
             self._outlets[id(queue)] = outlet
 
@@ -181,7 +186,8 @@ class Hub:
         """
         outlet = self._outlets.pop(id(queue), None)
         if outlet is not None and close:
-            outlet.put(self._since(self._last(None), outlet.base), self._since)
+            with suppress(QueueShutDown):
+                outlet.put(self._telling(self._last(None)))
 
     def _last(self, error: Exception | None) -> Event:
         latest = self.latest or Event(self.query, None)
@@ -195,40 +201,32 @@ class Hub:
             heard_at=latest.heard_at,
         )
 
-    def _deliver(self, plain: Event) -> None:
-        """Put `plain`, with the diff that leads to it, into all queues."""
-        # All readers that keep up share one Event, and its diff is computed once.
-        before = self.snapshot
-        self.latest = self._since(plain, before)
-        made = {id(before): self.latest}
+    def _deliver(self, event: Event) -> None:
+        """Put `event`, with the diff that leads to it, into all queues."""
+        since = self._telling(event)
+        self.latest = since(self.snapshot)
         for outlet in list(self._outlets.values()):
-            event = made.get(id(outlet.base))
-            if event is None:
-                event = made[id(outlet.base)] = self._since(plain, outlet.base)
             try:
-                outlet.put(event, self._since)
+                outlet.put(since)
             except QueueShutDown:  # Its reader wants no more.
                 del self._outlets[id(outlet.queue)]
 
-    def _since(self, event: Event, base: Snapshot | None) -> Event:
-        """`event` with the diff that leads to it from `base`, and its age as of now."""
+    def _telling(self, event: Event) -> Since:
+        """What makes `event` complete, and only once for all readers that stand at the same snapshot."""
         after = event.snapshot
-        if base is after:
-            added, removed, changed = Diff()
-        elif base is None and after is not None:
-            added, removed, changed = Diff(after.instances)
-        else:
-            added, removed, changed = diff(base, after)
-        return Event(
-            query=event.query,
-            snapshot=after,
-            stale=event.stale,
-            error=event.error,
-            reason=event.reason,
-            closed=event.closed,
-            heard_at=event.heard_at,
-            age=None if event.heard_at is None else self._clock.time() - event.heard_at,
-            added=added,
-            removed=removed,
-            changed=changed,
-        )
+        age = None if event.heard_at is None else self._clock.time() - event.heard_at
+        made: dict[int, tuple[Snapshot | None, Event]] = {}
+
+        def since(base: Snapshot | None) -> Event:
+            if id(base) not in made:
+                if base is after:
+                    added, removed, changed = Diff()
+                elif base is None and after is not None:
+                    added, removed, changed = Diff(after.instances)
+                else:
+                    added, removed, changed = diff(base, after)
+                complete = replace(event, age=age, added=added, removed=removed, changed=changed)
+                made[id(base)] = (base, complete)
+            return made[id(base)][1]
+
+        return since

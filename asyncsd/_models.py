@@ -313,12 +313,32 @@ class Diff(NamedTuple):
     changed: tuple[Change, ...] = ()
 
 
+def apart(
+    before: Iterable[Instance] | None, after: Iterable[Instance] | None
+) -> tuple[list[Instance], list[Instance]]:
+    """Both lists without the objects that they share at either end.
+
+    Two answers about a long list have nearly all of their objects in common, in the same order.
+    """
+    earlier, later = list(before or ()), list(after or ())
+    same = 0
+    for one, other in zip(earlier, later, strict=False):
+        if one is not other:
+            break
+        same += 1
+    del earlier[:same], later[:same]
+    while earlier and later and earlier[-1] is later[-1]:
+        del earlier[-1], later[-1]
+    return earlier, later
+
+
 def diff(before: Iterable[Instance] | None, after: Iterable[Instance] | None) -> Diff:
     """The Diff that leads from `before` to `after`; None counts as no instances."""
-    old = {instance.key: instance for instance in before or ()}
+    earlier, later = apart(before, after)
+    old = {instance.key: instance for instance in earlier}
     added: list[Instance] = []
     changed: list[Change] = []
-    for instance in after or ():
+    for instance in later:
         known = old.pop(instance.key, None)
         if known is None:
             added.append(instance)

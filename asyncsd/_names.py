@@ -40,19 +40,19 @@ class NamesWatcher:
         self,
         backend: CatalogBackend,
         *,
-        backoff: Backoff | None = None,
-        limits: Limits | None = None,
+        backoff: Backoff = Backoff(),
+        limits: Limits = Limits(),
         clock: Clock | None = None,
         rng: random.Random | None = None,
         reachability: Reachability | None = None,
     ) -> None:
         self._clock: Clock = clock or LoopClock()
-        self._catalogue = _Catalogue(self._clock, limits or Limits())
+        self._catalogue = _Catalogue(self._clock, limits)
         self._poll: Poll[Names] = Poll(
             backend.fetch_names,
             self._catalogue,
-            backoff=backoff or Backoff(),
-            limits=limits or Limits(),
+            backoff=backoff,
+            limits=limits,
             clock=self._clock,
             rng=rng,
             reachability=reachability,

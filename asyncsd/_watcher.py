@@ -10,7 +10,7 @@ from ._clock import LoopClock
 from ._config import Backoff, Limits
 from ._errors import ClosedError, DiscoveryError
 from ._hub import Hub
-from ._models import Event, Instance, Query, Reason, Reply, Snapshot
+from ._models import Event, Instance, Query, Reason, Reply, Snapshot, apart
 from ._poll import Poll, WatchHealth
 from ._protocols import Backend, Clock
 from ._reachability import Reachability
@@ -43,14 +43,14 @@ class Watcher:
         backend: Backend,
         query: Query | str,
         *,
-        backoff: Backoff | None = None,
-        limits: Limits | None = None,
+        backoff: Backoff = Backoff(),
+        limits: Limits = Limits(),
         clock: Clock | None = None,
         rng: random.Random | None = None,
         reachability: Reachability | None = None,
     ) -> None:
         self.query = Query.of(query)
-        self.limits = limits or Limits()
+        self.limits = limits
         self._backend = backend
         self._clock: Clock = clock or LoopClock()
         self.hub = Hub(self.query, clock=self._clock)
@@ -58,7 +58,7 @@ class Watcher:
         self._poll: Poll[Reply] = Poll(
             self._fetch,
             self._belief,
-            backoff=backoff or Backoff(),
+            backoff=backoff,
             limits=self.limits,
             clock=self._clock,
             rng=rng,
@@ -158,9 +158,8 @@ class _Belief:
         if self._served is not None and answer.instances == self._answer:
             self.heard_at = now
             return self._publish(self._served)
-        told = self._told(answer)
+        told, lost = self._compare(answer.instances)
         fresh = self._snapshot(told)
-        lost = {i.key: i for i in self._served or () if i.key not in told}
         unknown = self._served is None and len(fresh) == 0 and not answer.known_leader
         hold, self._hold = self._hold, None
         if hold is not None and not doubtful:  # What joined in the hold, and went again, has gone.
@@ -201,15 +200,25 @@ class _Belief:
             self._known, self.heard_at = hold.told, self._clock.time()
             self._publish(self._snapshot(hold.told), reason="changed")
 
-    def _told(self, answer: Reply) -> Instances:
-        """The instances of an answer; those that say nothing new are the objects that are known."""
+    def _compare(self, answer: tuple[Instance, ...]) -> tuple[Instances, Instances]:
+        """All that an answer tells, and what of the served instances it lacks.
+
+        What says nothing new stays the object that is known.
+        """
         known = self._known
-        told: Instances = {}
-        for instance in answer.instances:
+        if self._answer is None or len(self._answer) != len(known):
+            told, gone, new = {}, list(known.values()), list(answer)
+        else:
+            gone, new = apart(self._answer, answer)
+            told = known.copy()
+            for instance in gone:
+                del told[instance.key]
+        for instance in new:
             key = instance.key
             before = known.get(key)
-            told[key] = before if before is not None and before == instance else instance
-        return told
+            same = before is instance or before == instance
+            told[key] = before if before is not None and same else instance
+        return told, {i.key: i for i in gone if i.key not in told and self._query.matches(i)}
 
     def _snapshot(self, instances: Instances) -> Snapshot:
         """What is served already, if `instances` say the same."""

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from asyncsd import ClosedError, Event, Instance, Query, Snapshot, UnreachableError
@@ -68,6 +68,15 @@ async def test_a_late_subscriber_after_an_error_gets_the_last_list_and_the_error
     h.attach(late)
     event = late.get_nowait()
     assert (ids(event.snapshot or ()), event.stale, event.error, event.reason) == ("a", True, error, "error")
+
+
+async def test_a_late_subscriber_after_a_recovery_has_missed_nothing() -> None:
+    h = hub()
+    h.publish(None, stale=True, error=UnreachableError("refused"), reason="error")
+    h.publish(snapshot("a"), reason="recovered")
+    late = asyncio.Queue[Event](8)
+    h.attach(late)
+    assert late.get_nowait().reason == "changed"
 
 
 async def test_a_subscriber_before_the_first_answer_waits_for_it() -> None:
@@ -275,12 +284,17 @@ async def test_a_queue_that_was_shut_down_is_let_go() -> None:
     queue.shutdown()  # type: ignore[attr-defined]
     h.publish(snapshot("a"))
     assert h.subscribers == 0
+    other = asyncio.Queue[Event](8)
+    h.attach(other)
+    other.shutdown()  # type: ignore[attr-defined]
+    h.detach(other, close=True)
 
 
 LISTS = st.frozensets(st.sampled_from("abcde"))
 STEPS = st.lists(st.one_of(LISTS, st.just("read"), st.just("error"), st.just("foreign")), max_size=40)
 
 
+@settings(deadline=None)
 @given(steps=STEPS, size=st.sampled_from([0, 1, 2, 3, 8]), late=st.booleans())
 async def test_whatever_is_read_when_the_diffs_lead_to_the_last_list(
     steps: list[frozenset[str] | str], size: int, late: bool

@@ -5,6 +5,7 @@ import itertools
 import random
 from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -18,11 +19,11 @@ from tests.support.scripted import Line, ScriptedBackend, reply
 
 @asynccontextmanager
 async def watching(
-    *lines: Line | Iterator[Line], backoff: Backoff | None = None, limits: Limits | None = None, seed: int = 1
+    *lines: Line | Iterator[Line], seed: int = 1, **options: Any
 ) -> AsyncGenerator[tuple[ScriptedBackend, Watcher, FakeClock], None]:
     clock = FakeClock()
     backend = ScriptedBackend(*lines, clock=clock)
-    watcher = Watcher(backend, "users", clock=clock, backoff=backoff, limits=limits, rng=random.Random(seed))
+    watcher = Watcher(backend, "users", clock=clock, rng=random.Random(seed), **options)
     task = asyncio.create_task(watcher.run())
     await clock.settle()
     try:

@@ -9,6 +9,8 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from asyncsd import (
     BackendError,
@@ -27,6 +29,7 @@ from asyncsd.backends.memory import MemoryBackend
 from asyncsd.testing import FakeClock
 from tests.support.scripted import Line, ScriptedBackend, instance, reply
 
+DEFAULTS = Limits()
 REFUSED = UnreachableError("connection refused")
 BROKEN = BackendError("500 from the agent", status=500)
 
@@ -34,7 +37,7 @@ BROKEN = BackendError("500 from the agent", status=500)
 class Watch:
     """A watcher that runs on a scripted registry, and what it told."""
 
-    def __init__(self, clock: FakeClock, backend: Any, query: Query | str, limits: Limits | None) -> None:
+    def __init__(self, clock: FakeClock, backend: Any, query: Query | str, limits: Limits) -> None:
         self.clock = clock
         self.backend = backend
         self.watcher = Watcher(backend, query, limits=limits, clock=clock, rng=random.Random(1))
@@ -58,7 +61,7 @@ def short(event: Event) -> str:
 
 @asynccontextmanager
 async def watching(
-    *lines: Line, query: Query | str = "users", limits: Limits | None = None
+    *lines: Line, query: Query | str = "users", limits: Limits = DEFAULTS
 ) -> AsyncGenerator[Watch, None]:
     clock = FakeClock()
     watch = Watch(clock, ScriptedBackend(*lines, clock=clock), query, limits)
@@ -127,6 +130,35 @@ async def test_an_unchanged_instance_keeps_its_object_and_the_version_grows() ->
         assert second.snapshot is not None
         assert second.snapshot[0] is first.snapshot[0]
         assert second.snapshot.version > first.snapshot.version
+
+
+async def test_an_instance_that_is_listed_twice_counts_once() -> None:
+    twice = (instance("a"), instance("a"), instance("b"))
+    async with watching(reply(*twice, index=7)) as watch:
+        assert await watch.told() == ["changed:ab"]
+        assert await watch.told(reply(*twice[1:], index=8), seconds=1.0) == []
+        assert await watch.told(reply(*twice, index=9), reply(twice[0], index=10), seconds=1.0) == [
+            "changed:a"
+        ]
+
+
+LISTS = st.lists(st.sampled_from("abcdef"), max_size=6, unique=True)
+
+
+@settings(max_examples=50, deadline=None)
+@given(lists=st.lists(LISTS, min_size=1, max_size=6), keep=st.booleans())
+async def test_whatever_a_registry_says_is_what_is_served(lists: list[list[str]], keep: bool) -> None:
+    kept = {id: instance(id) for id in "abcdef"}
+    lines = [
+        reply(*(kept[id] if keep else instance(id) for id in ids), index=1 + number)
+        for number, ids in enumerate(lists)
+    ]
+    async with watching(query=Query("users", consistency="consistent")) as watch:
+        for line in lines:
+            await watch.told(line, seconds=2.0)
+            snapshot = watch.watcher.hub.snapshot
+            assert snapshot is not None
+            assert list(snapshot) == sorted(line.instances, key=lambda each: each.id)
 
 
 async def test_a_critical_instance_is_unfit_and_told_of() -> None:
