@@ -1,6 +1,7 @@
 """What stands on a real agent after the backend's calls."""
 
 import asyncio
+from typing import Any
 
 import pytest
 from aiohttp import web
@@ -59,7 +60,7 @@ EVERYTHING = Registration(
 )
 
 
-def record(id: str = "users-1", **fields: object) -> Record:
+def record(id: str = "users-1", **fields: Any) -> Record:
     fields = {"service": "users", "host": "127.0.0.1", "port": 8080, "check": TTLCheck(), **fields}
     return Registration(**fields).record(id=id, host="127.0.0.1")
 

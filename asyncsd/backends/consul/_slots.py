@@ -62,7 +62,7 @@ class Slots:
         wanted = self._used + len(self._waiting)
         if wanted <= self._limit:
             return wait
-        return min(wait, max(LEAST, CYCLE * self._limit / wanted))
+        return min(wait, max(LEAST, round(CYCLE * self._limit / wanted, 3)))
 
     async def _enter(self) -> None:
         if self._used < self._limit:
@@ -76,7 +76,7 @@ class Slots:
         except asyncio.CancelledError:
             if woken.done() and not woken.cancelled():
                 self._leave()
-            else:
+            elif woken in self._waiting:
                 self._waiting.remove(woken)
             raise
 

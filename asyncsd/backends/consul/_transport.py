@@ -17,7 +17,7 @@ from ._answers import Answer
 from ._slots import Slots
 from ._tls import TLS
 from ._token import TokenSource
-from ._url import Address, masked
+from ._url import Address
 from ._wire import go_duration
 
 if TYPE_CHECKING:
@@ -67,6 +67,9 @@ class Transport:
         self._connect_timeout = connect_timeout
         self._lent = session
         self._sessions: dict[str | None, aiohttp.ClientSession] = {}
+        if session is not None and session.connector is not None and session.connector.limit:
+            # What waits leaves half of a limited pool to the rest: a heartbeat must never queue behind it.
+            max_watches = min(max_watches, max(1, session.connector.limit // 2))
         self._slots = Slots(max_watches)
         self._reads = asyncio.Semaphore(READS)
 
@@ -111,9 +114,8 @@ class Transport:
     async def _deliver(
         self, address: Address, method: str, path: str, params: Params, body: bytes | None, deadline: float
     ) -> Answer:
-        query = f"?{urlencode(params, quote_via=quote)}" if params else ""
-        url = f"{address.url}{path}{query}"
-        shown = masked(url if address.socket is None else f"{address}{path}{query}")
+        url = f"{address.url}{path}{_query(params)}"
+        shown = f"{address}{path}{_query(params)}"
         try:
             async with self._clock.timeout(deadline):
                 if method == "GET" and deadline == DEADLINE:
@@ -188,8 +190,12 @@ class Agent:
         return await self._transport.request(self.address, "PUT", path, params, body=body)
 
 
+def _query(params: Params) -> str:
+    return f"?{urlencode(params, quote_via=quote)}" if params else ""
+
+
 def _session(socket: str | None) -> aiohttp.ClientSession:
-    # No limit of the pool's own: the slots bound what waits, and a heartbeat must never queue behind that.
+    # No limit of the pool's own: the slots bound what waits.
     connector = aiohttp.TCPConnector(limit=0) if socket is None else aiohttp.UnixConnector(socket, limit=0)
     return aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
 

@@ -3,16 +3,15 @@
 import ipaddress
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 from asyncsd._models import as_host, as_port, url_host
 
-__all__ = ["Address", "masked", "parse_addresses"]
+__all__ = ["Address", "parse_addresses"]
 
 PORT = 8500
 SCHEMES = {"http": "http", "https": "https", "consul": "http"}
 FORMS = "'http://127.0.0.1:8500', 'localhost:8500', 'consul://…', 'https://…' or 'unix:///path'"
-MASK = "***"
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,8 +76,9 @@ def _parse(text: str) -> Address:
     try:
         parts = urlsplit(text if "://" in text else f"consul://{text}")
         port = parts.port
-    except ValueError as exc:
-        raise ValueError(f"ConsulBackend.url is no address: one such as {FORMS} would do") from exc
+    except ValueError:
+        # `from None`: the text of the other may hold the password.
+        raise ValueError(f"ConsulBackend.url is no address: one such as {FORMS} would do") from None
     scheme = SCHEMES.get(parts.scheme)
     if scheme is None:
         raise ValueError(f"ConsulBackend.url has the scheme {parts.scheme!r}: one such as {FORMS} would do")
@@ -95,14 +95,3 @@ def _parse(text: str) -> Address:
         credentials = (unquote(parts.username or ""), unquote(parts.password or ""))
     path = quote(unquote(parts.path.rstrip("/")), safe="/:@!$&'()*+,;=-._~")
     return Address(f"{scheme}://{url_host(host)}:{port}{path}", host, port, None, credentials)
-
-
-def masked(url: str) -> str:
-    """`url` as an error may show it: without credentials, and with the values of secret parameters hidden."""
-    parts = urlsplit(url)
-    netloc = parts.netloc.rpartition("@")[2]
-    query = urlencode(
-        [(k, MASK if "token" in k.lower() else v) for k, v in parse_qsl(parts.query, keep_blank_values=True)],
-        safe="*:/",
-    )
-    return parts._replace(netloc=netloc, query=query).geturl()
