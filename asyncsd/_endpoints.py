@@ -34,12 +34,12 @@ class Endpoint(Generic[T]):
     task: asyncio.Task[None]
 
     def __init__(self, instance: Instance) -> None:
-        self.instance = instance
-        self.ready = False
-        self.gone = False
-        self.uses = 0
+        self.instance: Instance = instance
+        self.ready: bool = False
+        self.gone: bool = False
+        self.uses: int = 0
         self.error: Exception | None = None
-        self.idle = asyncio.Event()
+        self.idle: asyncio.Event = asyncio.Event()
         """Set once the instance is gone and no call uses the endpoint: it can be closed."""
 
     def give_back(self) -> None:

@@ -123,7 +123,7 @@ class RetriesExhausted(DiscoveryError):
         told = "; ".join(f"{number}. {error!r}" for number, error in enumerate(errors, 1))
         super().__init__(f"{attempts} to call {service!r} failed: {told}")
         self.service = service
-        self.errors = tuple(errors)
+        self.errors: tuple[Exception, ...] = tuple(errors)
 
     def __reduce__(self) -> tuple[type["RetriesExhausted"], tuple[str, tuple[Exception, ...]]]:
         return (type(self), (self.service, self.errors))

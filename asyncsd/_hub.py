@@ -90,10 +90,10 @@ class Hub:
     __slots__ = ("_clock", "_heard", "_outlets", "closed", "error", "latest", "query")
 
     def __init__(self, query: Query, *, clock: Clock) -> None:
-        self.query = query
+        self.query: Query = query
         self.latest: Event | None = None
         """What was published last, None before."""
-        self.closed = False
+        self.closed: bool = False
         self.error: Exception | None = None
         """What the hub was closed with."""
         self._clock = clock

@@ -138,12 +138,12 @@ class _Catalogue:
         self._clock = clock
         self._limits = limits
         self.services: Services | None = None
-        self.changed = asyncio.Event()
+        self.changed: asyncio.Event = asyncio.Event()
         """Set at the next change, and another one from then on."""
-        self.closed = False
+        self.closed: bool = False
         self.error: Exception | None = None
         self.heard_at: float | None = None
-        self.resets = 0
+        self.resets: int = 0
         self.deadline: float | None = None
         """Until when an empty catalogue isn't believed."""
         self._failing = False

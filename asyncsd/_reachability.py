@@ -28,7 +28,7 @@ class Reachability:
         self._attempt = 0
         self._leading = False
         self._waiting: dict[asyncio.Future[None], None] = {}  # in order of coming: nobody starves
-        self.reachable = True
+        self.reachable: bool = True
         self.next_try: float | None = None
         """The clock's time of the next probe, while unreachable."""
 

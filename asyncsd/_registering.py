@@ -21,7 +21,7 @@ class Registering:
     def __init__(
         self, registrar: Registrar, tasks: TaskOwner, clock: Clock, *, timeout: float, required: bool
     ) -> None:
-        self.registrar = registrar
+        self.registrar: Registrar = registrar
         """What entering gives, for who needs it before."""
         self._tasks = tasks
         self._clock = clock

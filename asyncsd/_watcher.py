@@ -49,11 +49,11 @@ class Watcher:
         rng: random.Random | None = None,
         reachability: Reachability | None = None,
     ) -> None:
-        self.query = Query.of(query)
-        self.limits = limits
+        self.query: Query = Query.of(query)
+        self.limits: Limits = limits
         self._backend = backend
         self._clock: Clock = clock or LoopClock()
-        self.hub = Hub(self.query, clock=self._clock)
+        self.hub: Hub = Hub(self.query, clock=self._clock)
         self._belief = _Belief(self.hub, self.limits, self._clock)
         self._poll: Poll[Reply] = Poll(
             self._fetch,

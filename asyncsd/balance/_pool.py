@@ -9,7 +9,7 @@ from typing import Any, Generic, TypeVar, cast
 from asyncsd._endpoints import Close, Endpoints
 from asyncsd._errors import ClosedError, DiscoveryError, NoInstances
 from asyncsd._models import Event, Instance, Snapshot
-from asyncsd._protocols import Clock, Policy
+from asyncsd._protocols import Clock, Picker, Policy
 
 __all__ = ["Pool"]
 
@@ -57,23 +57,23 @@ class Pool(Generic[T]):
         self._ready = asyncio.Event()
         self._refreshing = False
         self._wake: Callable[[], None] | None = None
-        self.clock = clock
-        self.rng = rng
-        self.picker = policy.picker(clock=clock, rng=rng)
+        self.clock: Clock = clock
+        self.rng: random.Random = rng
+        self.picker: Picker = policy.picker(clock=clock, rng=rng)
         self.endpoints: Endpoints[T] | None = None
         if factory is not None:
             self.endpoints = Endpoints(factory, close, self._refresh_soon, clock=clock, rng=rng)
         self.snapshot: Snapshot | None = None
         self.candidates: Sequence[Instance] = ()
-        self.closed = False
-        self.dropped = False
-        self.used = False
-        self.keep = False
+        self.closed: bool = False
+        self.dropped: bool = False
+        self.used: bool = False
+        self.keep: bool = False
         """Whether the endpoints outlast the end of `run`: it ends for `sleep`, not for good."""
         self.troubled_since: float | None = None
         """Since when every Event told of an error, by the clock."""
-        self.in_flight = 0
-        self.waiting = 0
+        self.in_flight: int = 0
+        self.waiting: int = 0
         # What a plain pick calls. It is exchanged at each change of state, so that the picks in between
         # needn't look at the state at all.
         self.next: Callable[[], Instance] = self._refuse

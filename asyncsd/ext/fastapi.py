@@ -12,8 +12,8 @@ from asyncsd import Balancer, Discovery, PeakEWMA, Policy, Query, Registrar, Reg
 try:
     from fastapi import FastAPI, Response
     from starlette.requests import HTTPConnection
-except ImportError as exc:
-    raise ImportError("asyncsd.ext.fastapi needs FastAPI: pip install 'asyncsd[fastapi]'") from exc
+except ImportError as _missing:
+    raise ImportError("asyncsd.ext.fastapi needs FastAPI: pip install 'asyncsd[fastapi]'") from _missing
 
 __all__ = ["balancer", "discovery", "health", "lifespan", "registration"]
 
