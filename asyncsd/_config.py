@@ -2,7 +2,7 @@
 
 import random
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import MISSING, dataclass, fields
 
 __all__ = ["Backoff", "Limits", "Retry"]
 
@@ -20,7 +20,7 @@ def duration(name: str, value: float | None, *, zero: bool = False, none: bool =
     return float(value)
 
 
-class _ShortRepr:
+class ShortRepr:
     """A repr that shows just what differs from the defaults."""
 
     __slots__ = ()
@@ -29,13 +29,14 @@ class _ShortRepr:
         shown = (
             f"{field.name}={getattr(self, field.name)!r}"
             for field in fields(self)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
-            if getattr(self, field.name) != field.default
+            if getattr(self, field.name)
+            != (field.default if field.default_factory is MISSING else field.default_factory())
         )
         return f"{type(self).__name__}({', '.join(shown)})"
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class Backoff(_ShortRepr):
+class Backoff(ShortRepr):
     """Exponential backoff with full jitter: attempt n waits `uniform(0, min(maximum, initial * factor**n))`.
 
     Full jitter spreads a fleet that failed at one moment best (M. Brooker, "Exponential Backoff And
@@ -72,7 +73,7 @@ class Backoff(_ShortRepr):
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class Limits(_ShortRepr):
+class Limits(ShortRepr):
     """How much, how often and how long asyncsd may.
 
     >>> Limits(reset_hold=30.0)
@@ -105,7 +106,7 @@ class Limits(_ShortRepr):
 
 
 @dataclass(frozen=True, slots=True, repr=False, kw_only=True)
-class Retry(_ShortRepr):
+class Retry(ShortRepr):
     """How a balancer's `call` tries again.
 
     `attempts` counts the first one too. `timeout` bounds all of them together, `attempt_timeout` each; an

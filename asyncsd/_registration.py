@@ -1,162 +1,13 @@
-"""What a process says about itself: its registration and the checks that go with it."""
+"""What a process says about itself: its registration."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import NamedTuple, TypeAlias
-from urllib.parse import urlsplit
+from dataclasses import dataclass, field
+from typing import TypeAlias
 
-from ._config import duration
-from ._models import Meta, Status, as_host, as_meta, as_name, as_port, as_tags, url_host
+from ._checks import Check, GRPCCheck, Health, HTTPCheck, TCPCheck, TTLCheck, complete, needs_port
+from ._models import Meta, as_host, as_meta, as_name, as_port, as_tags
 
 __all__ = ["Check", "GRPCCheck", "HTTPCheck", "Health", "Record", "Registration", "TCPCheck", "TTLCheck"]
-
-DEREGISTER_AFTER = 60.0
-"""Ids are random, so a process that dies leaves a ghost: by default it goes after a minute."""
-
-
-class Health(NamedTuple):
-    """What a `health=` callable says: a status, and a note for people."""
-
-    status: Status
-    note: str = ""
-
-
-def _common(check: "Check") -> None:
-    kind = type(check).__name__
-    duration(f"{kind}.deregister_after", check.deregister_after, none=True)
-    if check.initial_status not in ("passing", "warning", "critical"):
-        raise ValueError(
-            f"{kind}.initial_status is 'passing', 'warning' or 'critical'; got {check.initial_status!r}"
-        )
-    if check.id is not None:
-        as_name(f"{kind}.id", check.id)
-
-
-def _probing(check: "HTTPCheck | TCPCheck | GRPCCheck") -> None:
-    kind = type(check).__name__
-    _common(check)
-    duration(f"{kind}.interval", check.interval)
-    duration(f"{kind}.timeout", check.timeout)
-    for name in ("success_before_passing", "failures_before_critical"):
-        value = getattr(check, name)
-        if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-            raise ValueError(f"{kind}.{name} is a whole number, 0 or more; got {value!r}")
-
-
-def _target(name: str, value: str | None) -> None:
-    """Refuse anything that is neither None nor host:port."""
-    if value is None:
-        return
-    host, colon, port = value.rpartition(":")
-    if not colon or not port.isdecimal():
-        raise ValueError(f"{name} is 'host:port', or None for the registration's own; got {value!r}")
-    as_host(name, host)
-    as_port(name, int(port))
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TTLCheck:
-    """The process itself says that it is well, at least every `ttl` seconds (asyncsd: at a third)."""
-
-    ttl: float = 15.0
-    id: str | None = None
-    name: str | None = None
-    notes: str = ""
-    deregister_after: float | None = DEREGISTER_AFTER
-    initial_status: Status = "critical"
-
-    def __post_init__(self) -> None:
-        duration("TTLCheck.ttl", self.ttl)
-        _common(self)
-
-
-@dataclass(frozen=True, slots=True)
-class HTTPCheck:
-    """The registry asks a URL every `interval` seconds: 2xx passes, 429 warns, the rest is critical.
-
-    `url` is a path ("/health"), completed with the registration's scheme, host and port, or a whole URL.
-    """
-
-    url: str = "/health"
-    interval: float = field(default=10.0, kw_only=True)
-    timeout: float = field(default=5.0, kw_only=True)
-    method: str = field(default="GET", kw_only=True)
-    headers: Mapping[str, str] = field(default_factory=Meta, kw_only=True)
-    body: str = field(default="", kw_only=True)
-    tls_skip_verify: bool = field(default=False, kw_only=True)
-    tls_server_name: str | None = field(default=None, kw_only=True)
-    success_before_passing: int = field(default=0, kw_only=True)
-    failures_before_critical: int = field(default=0, kw_only=True)
-    id: str | None = field(default=None, kw_only=True)
-    name: str | None = field(default=None, kw_only=True)
-    notes: str = field(default="", kw_only=True)
-    deregister_after: float | None = field(default=DEREGISTER_AFTER, kw_only=True)
-    initial_status: Status = field(default="critical", kw_only=True)
-
-    def __post_init__(self) -> None:
-        _probing(self)
-        object.__setattr__(self, "headers", as_meta("HTTPCheck.headers", self.headers))
-        if not self.url.startswith("/"):
-            parts = urlsplit(self.url)
-            if parts.scheme not in ("http", "https") or not parts.hostname:
-                raise ValueError(
-                    f"HTTPCheck.url is a path such as '/health' or a whole http(s) URL; got {self.url!r}"
-                )
-        if not self.method.isalpha():
-            raise ValueError(f"HTTPCheck.method is an HTTP method such as 'GET'; got {self.method!r}")
-
-
-@dataclass(frozen=True, slots=True)
-class TCPCheck:
-    """The registry connects to `target` every `interval` seconds.
-
-    `target` is "host:port"; None stands for the registration's own.
-    """
-
-    target: str | None = None
-    interval: float = field(default=10.0, kw_only=True)
-    timeout: float = field(default=5.0, kw_only=True)
-    success_before_passing: int = field(default=0, kw_only=True)
-    failures_before_critical: int = field(default=0, kw_only=True)
-    id: str | None = field(default=None, kw_only=True)
-    name: str | None = field(default=None, kw_only=True)
-    notes: str = field(default="", kw_only=True)
-    deregister_after: float | None = field(default=DEREGISTER_AFTER, kw_only=True)
-    initial_status: Status = field(default="critical", kw_only=True)
-
-    def __post_init__(self) -> None:
-        _probing(self)
-        _target("TCPCheck.target", self.target)
-
-
-@dataclass(frozen=True, slots=True)
-class GRPCCheck:
-    """The registry calls the standard gRPC health service of `target` ("host:port") every `interval` seconds.
-
-    `service` names the one to ask for; "" asks for the server as a whole.
-    """
-
-    target: str | None = None
-    service: str = field(default="", kw_only=True)
-    interval: float = field(default=10.0, kw_only=True)
-    timeout: float = field(default=5.0, kw_only=True)
-    tls: bool = field(default=False, kw_only=True)
-    tls_skip_verify: bool = field(default=False, kw_only=True)
-    tls_server_name: str | None = field(default=None, kw_only=True)
-    success_before_passing: int = field(default=0, kw_only=True)
-    failures_before_critical: int = field(default=0, kw_only=True)
-    id: str | None = field(default=None, kw_only=True)
-    name: str | None = field(default=None, kw_only=True)
-    notes: str = field(default="", kw_only=True)
-    deregister_after: float | None = field(default=DEREGISTER_AFTER, kw_only=True)
-    initial_status: Status = field(default="critical", kw_only=True)
-
-    def __post_init__(self) -> None:
-        _probing(self)
-        _target("GRPCCheck.target", self.target)
-
-
-Check: TypeAlias = HTTPCheck | TCPCheck | TTLCheck | GRPCCheck
 
 Tags: TypeAlias = Sequence[str] | Callable[[], Iterable[str]]
 MetaSource: TypeAlias = Mapping[str, str] | Callable[[], Mapping[str, str]]
@@ -261,7 +112,7 @@ class Registration:
         weight = self.weight() if callable(self.weight) else self.weight
         checks = (self.check,) if self.check is not None else self.checks
         for check in checks:
-            if self.port == 0 and _needs_port(check):
+            if self.port == 0 and needs_port(check):
                 raise ValueError(
                     f"Registration.port: {type(check).__name__} needs a port to look at; "
                     "give port=, or the check a whole target"
@@ -276,28 +127,7 @@ class Registration:
             weight=_weight("Registration.weight", weight, 1),
             warning_weight=self.warning_weight,
             scheme=self.scheme,
-            checks=tuple(_complete(check, host, self.port, self.scheme) for check in checks),
+            checks=tuple(complete(check, host, self.port, self.scheme) for check in checks),
             tagged_addresses=dict(self.tagged_addresses),
             enable_tag_override=self.enable_tag_override,
         )
-
-
-def _needs_port(check: Check) -> bool:
-    match check:
-        case HTTPCheck(url):
-            return url.startswith("/")
-        case TCPCheck(target) | GRPCCheck(target):
-            return target is None
-        case TTLCheck():
-            return False
-
-
-def _complete(check: Check, host: str, port: int, scheme: str | None) -> Check:
-    match check:
-        case HTTPCheck(url) if url.startswith("/"):
-            scheme = scheme if scheme in ("http", "https") else "http"
-            return replace(check, url=f"{scheme}://{url_host(host)}:{port}{url}")
-        case TCPCheck(None) | GRPCCheck(None):
-            return replace(check, target=f"{url_host(host)}:{port}")
-        case _:
-            return check
