@@ -83,8 +83,8 @@ class Hub:
     All but `ready` is synchronous, and atomic for every task of the loop. A queue that is full is not waited
     for: what this hub had put there comes out, and one Event goes in whose diff starts where the oldest of
     those began, so a slow reader misses steps and never the outcome. At 128 unread Events that happens to
-    any queue, an unbounded one too. What others put into a queue stays, in its order; one filled by others
-    alone gets its Event with the first publication that finds room.
+    any queue, an unbounded one too. What others put into a queue stays, in its order; one that is full of
+    that alone gets its Event with the next publication that finds room, and after the last gets none.
     """
 
     __slots__ = ("_clock", "_heard", "_outlets", "closed", "error", "latest", "query")

@@ -1,7 +1,7 @@
 """A registry that plays a script, answer by answer."""
 
 import asyncio
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, Self, TypeAlias
 
 from asyncsd import ClosedError, Instance, Names, Query, Reply
@@ -100,6 +100,3 @@ class ScriptedBackend:
         answer = await self._play()
         assert isinstance(answer, Names)
         return answer
-
-
-Script: TypeAlias = Callable[[], Iterator[Line]]
