@@ -51,7 +51,12 @@ class Registrar:
             tg.start_soon(registrar.run)
             await registrar.ready()
 
-    `health` is a callable, sync or async, that says how the process is: a Health, a status, a bool, or
+    It renews a TTL at a third of it, or looks every 10 s whether a registration without one still stands.
+    What the registry forgot is registered again at once, under the same id. What can't be done now is tried
+    for ever. Once the server of a registration can't be reached for as long as its TTL, and at least 10 s,
+    the backend may move it to another one: a short absence moves nothing.
+
+    `health` is a callable, async or quick, that says how the process is: a Health, a status, a bool, or
     (status, note). It is asked before each heartbeat of a TTL. One that raises, or takes longer than the
     heartbeat's interval (a third of the TTL), counts as critical with the error's text as the note.
 
@@ -76,9 +81,12 @@ class Registrar:
     ) -> None:
         duration("drain", drain, zero=True)
         duration("linger", linger)
-        self.registration = registration
+        self.registration: Registration = registration
+        """What is wanted; `update` changes it."""
         self.host: str | None = registration.host
-        self.id = registration.id or ""
+        """Where others reach this process; None until the backend was asked for it."""
+        self.id: str = registration.id or ""
+        """The registration's, or one of its own, made in `run` once the host is known: "" until then."""
         self._health = health
         self._drain = drain
         self._linger = linger

@@ -58,7 +58,7 @@ class States:
         self._waiters: list[_Waiter] = []
         self.state: RegistrationState = "registering"
         self.error: Exception | None = None
-        self.since = clock.time()
+        self.since: float = clock.time()
 
     def become(self, state: RegistrationState, error: Exception | None, *, id: str) -> bool:
         """Whether that is another state than before; waiters and hooks are told."""

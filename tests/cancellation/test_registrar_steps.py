@@ -74,7 +74,7 @@ def answers_lost(backend: FaultyBackend) -> None:
     ],
 )
 async def test_nothing_stays_registered(registering: Scenario) -> None:
-    await cancel_at_every_step(registering, limit=60)
+    await cancel_at_every_step(registering, limit=45)
 
 
 async def test_nothing_stays_registered_when_an_update_is_on_its_way() -> None:
@@ -94,7 +94,7 @@ async def test_nothing_stays_registered_when_an_update_is_on_its_way() -> None:
             yield work()
             assert (await backend.fetch(Query("greeter"), None)).instances == ()
 
-    await cancel_at_every_step(updating, limit=60)
+    await cancel_at_every_step(updating, limit=45)
 
 
 async def _updates(registrar: Registrar) -> None:

@@ -9,7 +9,7 @@ from itertools import pairwise
 import anyio
 import pytest
 
-from asyncsd._errors import BackendError, BadRequestError, ClosedError, UnreachableError
+from asyncsd._errors import BackendError, BadRequestError, ClosedError, RateLimitedError, UnreachableError
 from asyncsd._registrar import Registrar, StateChange
 from asyncsd._registration import HTTPCheck, Registration, TTLCheck
 from asyncsd.backends.memory import MemoryBackend
@@ -342,6 +342,19 @@ async def test_an_update_that_waits_is_told_when_it_leaves(world: World) -> None
     await world.end()
     with pytest.raises(ClosedError):
         await updating
+
+
+async def test_an_update_that_waits_out_a_rate_limit_is_told_when_it_leaves(world: World) -> None:
+    world.backend.fail_next("register", RateLimitedError("slow down", retry_after=100.0))
+    registrar = world.start()
+    await world.clock.advance(1.0)
+    updating = asyncio.ensure_future(registrar.update(tags=("v2",)))
+    await world.clock.advance(1.0)
+    assert not updating.done()
+    await world.end()
+    with pytest.raises(ClosedError):
+        async with asyncio.timeout(1):
+            await updating
 
 
 async def test_callables_are_looked_at_on_each_heartbeat_and_changes_submitted(world: World) -> None:

@@ -286,6 +286,33 @@ async def test_who_deregisters_it_again_and_again_is_answered_ever_slower(observ
     assert [instance.id for instance in await observed.instances()] == [registrar.id]
 
 
+async def test_a_loss_after_a_quiet_time_is_answered_at_once_again(observed: World) -> None:
+    registrar = await observed.ready()
+    for _ in range(300):
+        observed.backend.memory.remove(registrar.id)
+        await observed.clock.advance(0.1)
+    await observed.clock.advance(90.0)
+    observed.backend.memory.remove(registrar.id)
+    await observed.clock.advance(0.0)
+    assert [instance.id for instance in await observed.instances()] == [registrar.id]
+
+
+async def test_after_a_success_the_backoff_begins_anew(world: World) -> None:
+    busy = BackendError("busy", status=500)
+    world.backend.fail("register", error=busy)
+    registrar = world.start()
+    await world.clock.advance(600.0)
+    world.backend.heal()
+    await world.clock.advance(30.0)
+    assert registrar.state == "registered"
+    world.backend.calls.clear()
+    world.backend.fail_next("register", busy)
+    world.backend.memory.clear()
+    await world.clock.advance(30.0)
+    failed, again = world.backend.named("register")
+    assert again.at - failed.at <= 1.0
+
+
 # A registry that stays away.
 
 
