@@ -309,8 +309,9 @@ class Balancer(Generic[T]):
         self._pool.used = value
 
     def sleep(self, wake: Callable[[], None]) -> None:
-        """Call `wake` at the next use, once. Picks go on from the last list, on the endpoints there are.
+        """Call `wake` at the next use, once, or soon if somebody waits for an instance just now.
 
-        A `run` that is cancelled after this keeps them; one that starts ends the sleep.
+        Picks go on from the last list, on the endpoints there are: a `run` that is cancelled after this
+        keeps them, and one that was cancelled before has closed them. A `run` that starts ends the sleep.
         """
         self._pool.sleep(wake)

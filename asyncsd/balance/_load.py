@@ -1,7 +1,7 @@
 """How busy each instance is, and the choice of the least busy of a few."""
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import permutations
 from typing import Generic, NamedTuple, Protocol, TypeVar, runtime_checkable
 
@@ -69,26 +69,34 @@ class LoadTable(Generic[L]):
         self._next: Callable[[], Instance] = least((), rng)
 
     def update(self, instances: Sequence[Instance]) -> Callable[[], Instance]:
-        """Choose among these from now on; returns the function that does."""
+        """Choose among these from now on; returns the function that does.
+
+        What stands unchanged at both ends of the list is taken over as it is: of a long list that one
+        instance joined, only that one is looked up.
+        """
         now = self._clock.time()
-        for load in self.current:
+        before = self.current
+        head = _alike(before, instances)
+        tail = _alike(reversed(before[head:]), reversed(instances[head:]))
+        for load in before[head : len(before) - tail]:
             load.gone_at = now
-        current: list[L] = []
-        for instance in instances:
-            key = identity(instance)
-            if key not in self.known:
-                self.known[key] = self._make(instance)
-            load = self.known[key]
-            load.gone_at = None
-            if load.instance is not instance:
-                load.instance = instance
-                self._price(load)
-            current.append(load)
-        self.current = current
-        if len(self.known) > len(current):
+        middle = [self._load(instance) for instance in instances[head : len(instances) - tail]]
+        self.current = before[:head] + middle + before[len(before) - tail :]
+        if len(self.known) > len(self.current):
             self._forget(now)
-        self._next = least(current, self._rng)
+        self._next = least(self.current, self._rng)
         return self._next
+
+    def _load(self, instance: Instance) -> L:
+        key = identity(instance)
+        if key not in self.known:
+            self.known[key] = self._make(instance)
+        load = self.known[key]
+        load.gone_at = None
+        if load.instance is not instance:
+            load.instance = instance
+            self._price(load)
+        return load
 
     def _forget(self, now: float) -> None:
         for key, load in list(self.known.items()):
@@ -102,6 +110,16 @@ class LoadTable(Generic[L]):
         excluded = set(map(identity, exclude))
         others = [load for load in self.current if identity(load.instance) not in excluded]
         return least(others or self.current, self._rng)()
+
+
+def _alike(loads: Iterable[Load], instances: Iterable[Instance]) -> int:
+    """How many of the first are the same objects."""
+    count = 0
+    for load, instance in zip(loads, instances, strict=False):
+        if load.instance is not instance:
+            break
+        count += 1
+    return count
 
 
 def least(loads: Sequence[Load], rng: random.Random) -> Callable[[], Instance]:

@@ -152,12 +152,14 @@ class Pool(Generic[T]):
     # -- idleness
 
     def sleep(self, wake: Callable[[], None]) -> None:
-        """Call `wake` on the next use, once; picks go on from the last list."""
+        """Call `wake` on the next use, once, or soon if somebody waits; picks go on from the last list."""
         if not self.closed:
             self.used = False
             self.keep = True
             self._wake = wake
             self.next = self._wake_and_pick
+            if self.waiting:
+                asyncio.get_running_loop().call_soon(self.rouse)
 
     def rouse(self) -> None:
         """Be awake, and call `wake` if asleep."""

@@ -46,10 +46,10 @@ async def call_with_retry(
                 if not errors:
                     raise
                 raise RetriesExhausted(pool.service, [*errors, error]) from error
+        if len(tried) >= len(pool.candidates):  # All were: begin another round, with another one.
+            del tried[:-1]
         try:
             async with Held(pool, key, tried, timeout, classify) as held:
-                if held.instance in tried:  # All were: begin another round.
-                    tried.clear()
                 tried.append(held.instance)
                 return await _within(_least(retry.attempt_timeout, left()), pool.clock, fn, held.endpoint)
         except retryable as error:

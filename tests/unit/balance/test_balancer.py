@@ -273,8 +273,7 @@ async def test_the_list_is_dropped_after_so_long_on_errors_and_comes_back(clock:
     with pytest.raises(NoInstances, match=r"dropped.*no good answer of the registry for 10\.5 s.*refused"):
         balancer.pick()
     assert balancer.instances == ()
-    queue.put_nowait(bad)
-    await clock.settle()
+    balancer.feed(bad)
     with pytest.raises(NoInstances):
         balancer.pick()
     queue.put_nowait(good)
@@ -318,6 +317,19 @@ async def test_an_idle_balancer_without_instances_wakes_too(clock: FakeClock) ->
     balancer.sleep(lambda: balancer.feed(heard(instances(1))))
     async with balancer.acquire() as instance:
         assert instance == instances(1)[0]
+
+
+async def test_one_who_waits_wakes_a_balancer_that_falls_asleep(clock: FakeClock) -> None:
+    balancer = fed(clock=clock)
+
+    async def call() -> Instance:
+        async with balancer.acquire() as instance:
+            return instance
+
+    calling = asyncio.ensure_future(call())
+    await clock.settle()
+    balancer.sleep(lambda: balancer.feed(heard(instances(1))))
+    assert await calling == instances(1)[0]
 
 
 async def test_run_ends_the_sleep(clock: FakeClock) -> None:

@@ -107,10 +107,10 @@ async def test_a_fast_failure_counts_as_slow() -> None:
 
 async def test_a_call_that_was_given_up_took_at_least_so_long() -> None:
     world = World(instances(1))
-    await world.call(world.fit[0], 0.2)
-    await world.call(world.fit[0], 0.01, KeyboardInterrupt())
-    faded = world.latency()
-    assert faded == pytest.approx(0.2 * 0.999, rel=1e-4)
+    await world.call(world.fit[0], 1.0)
+    await world.clock.advance(9.9)
+    await world.call(world.fit[0], 0.1, KeyboardInterrupt())
+    assert world.latency() == pytest.approx(1.0 * 0.367879, rel=1e-4)
     await world.call(world.fit[0], 2.0, KeyboardInterrupt())
     assert world.latency() == pytest.approx(2.0)
 
@@ -180,6 +180,21 @@ async def test_a_heavier_instance_gets_more_of_equals() -> None:
         world.picker.begin(world.pick())
     light, heavy = (load.in_flight for load in world.picker.loads())
     assert 2.4 < heavy / light < 3.8
+
+
+async def test_an_instance_that_flaps_keeps_its_record_for_a_minute() -> None:
+    fit = instances(3)
+    world = World(fit, decay=1_000.0)
+    await world.call(fit[0], 0.001, OSError())
+    world.picker.update(fit[1:])
+    await world.clock.advance(50.0)
+    world.picker.update(fit)
+    assert world.latency() == pytest.approx(1.0, rel=0.1)
+    world.picker.update(fit[1:])
+    await world.clock.advance(61.0)
+    world.picker.update(fit[1:])
+    world.picker.update(fit)
+    assert world.latency() is None
 
 
 @given(

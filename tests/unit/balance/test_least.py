@@ -1,5 +1,6 @@
 """The fewest calls in flight, and the choice of two."""
 
+import dataclasses
 import random
 from collections import Counter
 
@@ -79,6 +80,16 @@ def test_twice_the_weight_has_twice_the_calls_in_flight() -> None:
     assert [load.in_flight for load in made.loads()] == [10, 20, 30]
 
 
+def test_a_new_weight_counts_for_the_calls_that_are_in_flight() -> None:
+    fit = instances(2)
+    made = LeastOutstanding().picker(clock=FakeClock(), rng=random.Random(1))
+    made.update(fit)
+    made.begin(fit[0])
+    made.begin(fit[1])
+    pick = made.update([fit[0], dataclasses.replace(fit[1], weight=2)])
+    assert {pick().id for _ in range(20)} == {fit[1].id}
+
+
 def test_calls_in_flight_survive_a_new_list_and_new_objects() -> None:
     fit = instances(2)
     made = LeastOutstanding().picker(clock=FakeClock(), rng=random.Random(1))
@@ -111,6 +122,27 @@ async def test_what_went_is_remembered_for_a_minute_or_while_it_is_called() -> N
     ends[1](None)
     made.update(fit[2:])
     assert len(table) == 4
+
+
+@given(
+    lists=st.lists(st.lists(st.integers(0, 9), unique=True).map(sorted), min_size=2, max_size=6),
+    renewed=st.sets(st.integers(0, 9)),
+)
+def test_a_list_is_what_was_given_whatever_stood_before(lists: list[list[int]], renewed: set[int]) -> None:
+    made = LeastOutstanding().picker(clock=FakeClock(), rng=random.Random(1))
+    known = instances(10)
+    counts: Counter[str] = Counter()
+    for numbers in lists:
+        for number in renewed & set(numbers):
+            known[number] = dataclasses.replace(known[number])
+        fit = [known[number] for number in numbers]
+        made.update(fit)
+        assert [load.instance for load in made.loads()] == fit
+        assert all(load.instance is each for load, each in zip(made.loads(), fit, strict=True))
+        assert [load.in_flight for load in made.loads()] == [counts[each.id] for each in fit]
+        if fit:
+            made.begin(fit[0])
+            counts[fit[0].id] += 1
 
 
 def test_excluded_ones_are_picked_only_if_there_is_no_other() -> None:

@@ -49,6 +49,9 @@ def test_weights_are_exact_shares_of_a_period(weights: list[int], seed: int) -> 
 def test_weighted_turns_are_spread_and_no_bursts() -> None:
     made = picker(RoundRobin(), instances(3, weights=[4, 2, 2]))
     turns = [made.pick().id for _ in range(80)]
+    assert all(len(list(run)) == 1 for _, run in groupby(turns))
+    made = picker(RoundRobin(), instances(4, weights=[3, 1, 1, 1]))
+    turns = [made.pick().id for _ in range(60)]
     assert max(len(list(run)) for _, run in groupby(turns)) <= 2
     made = picker(RoundRobin(), instances(2, weights=[50, 50_000]))
     turns = [made.pick().weight for _ in range(10_010)]
