@@ -87,7 +87,8 @@ class Lifecycle(Suite):
                 reply = await self.until(backend, service, bool)
                 waiting = asyncio.create_task(backend.fetch(Query(service), reply.cursor))
                 await backend.fetch(Query(service), None)
-            await asyncio.gather(waiting, return_exceptions=True)
+            async with asyncio.timeout(self.deadline):
+                await asyncio.gather(waiting, return_exceptions=True)
             del backend, waiting, reply
             gc.collect()
         assert not [str(warning.message) for warning in caught]
