@@ -103,7 +103,10 @@ class ConsulBackend:
         self._clock: Clock = clock or LoopClock()
         self._transport: Transport | None = None
         self._shown: dict[str, object] = {"client": client} if client != "aio" else {}
+        self._clients: tuple[ConsulClient, ...] = ()
         if isinstance(client, str):
+            if client not in ("aio", "direct"):
+                raise ValueError(f"ConsulBackend.client is 'aio', 'direct' or a ConsulClient; got {client!r}")
             self._addresses = parse_addresses(url)
             tls = TLS(ca, cert, key, verify, ssl)
             if tls and not all(address.is_tls for address in self._addresses):
@@ -116,15 +119,13 @@ class ConsulBackend:
                 connect_timeout=connect_timeout,
                 session=session,
             )
-            make = _client_class(client)
-            agents = (Agent(self._transport, address) for address in self._addresses)
-            self._clients: tuple[ConsulClient, ...] = tuple(make(agent) for agent in agents)
             self._shown |= {"token": "***"} if token is not None else {}
             self._shown |= {"token_file": str(token_file)} if token_file is not None else {}
         else:
             self._addresses = parse_addresses(client.where)
             self._clients = (client,)
-        self._reading = self._clients[0]
+        self._reading = 0
+        self._client = client
         self._decoder = Decoder()
         self._tasks = TaskOwner()
         self._orphans = Orphans(self._tasks, self._clock, self._remove)
@@ -146,7 +147,10 @@ class ConsulBackend:
         if self._closed or self._loop is not None:
             raise RuntimeError("a ConsulBackend is opened once: make another one")
         if self._transport is not None:
+            # To import the library reads files, and takes a tenth of a second.
+            make = await asyncio.to_thread(_aio_client) if self._client == "aio" else DirectClient
             await self._transport.open(self._addresses)
+            self._clients = tuple(make(Agent(self._transport, address)) for address in self._addresses)
         self._loop = asyncio.get_running_loop()
         return self
 
@@ -214,7 +218,7 @@ class ConsulBackend:
         Raises UnsupportedError for a unix socket, where there is none.
         """
         self._check()
-        address = self._addresses[self._clients.index(self._reading)]
+        address = self._addresses[self._reading]
         if address.socket is not None:
             raise UnsupportedError(
                 f"over {address} this machine has no address to register: give the Registration a host="
@@ -226,6 +230,7 @@ class ConsulBackend:
 
         What is registered already under the id is replaced in place; the state of a check stays.
         """
+        self._check()
         body = payload(record)
         holder: ConsulClient | None = previous.state if previous is not None else None
         candidates = sorted(self._clients, key=lambda client: client is not holder)
@@ -293,17 +298,19 @@ class ConsulBackend:
 
     async def _read(self, ask: Callable[[ConsulClient], Awaitable[Answer]]) -> tuple[ConsulClient, Answer]:
         """Ask the agent that answered last, and the others while it can't be reached."""
+        self._check()
         first = self._reading
         errors: list[UnreachableError] = []
-        for client in sorted(self._clients, key=lambda client: client is not first):
+        for number in sorted(range(len(self._clients)), key=lambda number: number != first):
+            client = self._clients[number]
             try:
                 answer = _expected(checked(await self._call(ask, client)))
             except UnreachableError as exc:
                 errors.append(exc)
                 continue
-            if errors and self._reading is not client:
+            if errors and self._reading != number:
                 log.info("reads go to %s now: %s", client.where, errors[0])
-                self._reading = client
+                self._reading = number
             return client, answer
         raise _unreachable(errors)
 
@@ -333,14 +340,10 @@ class ConsulBackend:
             self._in_flight.discard(scope)
 
 
-def _client_class(name: str) -> Callable[[Agent], ConsulClient]:
-    if name == "direct":
-        return DirectClient
-    if name == "aio":
-        from ._aio import AioClient  # consul and requests are imported only where they are used
+def _aio_client() -> Callable[[Agent], ConsulClient]:
+    from ._aio import AioClient  # This imports consul, which only this client needs.
 
-        return AioClient
-    raise ValueError(f"ConsulBackend.client is 'aio', 'direct' or a ConsulClient; got {name!r}")
+    return AioClient
 
 
 def _expected(answer: Answer) -> Answer:

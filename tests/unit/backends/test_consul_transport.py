@@ -529,7 +529,10 @@ async def test_more_watches_than_slots_take_turns_and_a_heartbeat_still_gets_thr
 
 def test_the_direct_client_needs_no_consul_library() -> None:
     code = (
-        "import sys; from asyncsd.backends.consul import ConsulBackend; ConsulBackend(client='direct'); "
-        "assert 'consul' not in sys.modules; ConsulBackend(); assert 'consul' in sys.modules"
+        "import asyncio, sys; from asyncsd.backends.consul import ConsulBackend\n"
+        "async def main():\n"
+        "    async with ConsulBackend(client='direct'): assert 'consul' not in sys.modules\n"
+        "    async with ConsulBackend(client='aio'): assert 'consul' in sys.modules\n"
+        "asyncio.run(main())"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
