@@ -148,7 +148,7 @@ class _Catalogue:
         """Until when an empty catalogue isn't believed."""
         self._failing = False
 
-    def heard(self, answer: Names, *, doubtful: bool) -> bool:
+    def heard(self, answer: Names, *, doubtful: bool, went_back: bool) -> bool:
         if self._failing:
             self._failing = False
             logger.info("the watch of all services has recovered")

@@ -3,7 +3,7 @@
 import random
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any, Generic, Literal, Protocol, TypeVar
+from typing import Any, Generic, Literal, Protocol, TypeAlias, TypeVar
 
 from ._config import Backoff, Limits
 from ._errors import BackendError, ClosedError, DiscoveryError, RateLimitedError, UnreachableError
@@ -20,6 +20,9 @@ MOST_RETRY_AFTER = 60.0
 """The longest `Retry-After` that is obeyed, in seconds: a watch that is mended within hours is no use."""
 
 
+WatchState: TypeAlias = Literal["starting", "live", "failing", "closed"]
+
+
 @dataclass(frozen=True, slots=True)
 class WatchHealth:
     """How a watch is doing.
@@ -31,7 +34,7 @@ class WatchHealth:
     closed the watch.
     """
 
-    state: Literal["starting", "live", "failing", "closed"]
+    state: WatchState
     age: float | None
     index: int | None
     fetches: int
@@ -65,7 +68,7 @@ class Sink(Protocol[A_contra]):
         """The clock's time at which `expire` is to be called, None for never."""
         ...
 
-    def heard(self, answer: A_contra, *, doubtful: bool) -> bool:
+    def heard(self, answer: A_contra, *, doubtful: bool, went_back: bool) -> bool:
         """Take an answer, and say whether it changed anything.
 
         It is doubtful when its index went back, it follows an error, or the registry knew no leader.
@@ -141,14 +144,15 @@ class Poll(Generic[A]):
         skipped: int = 0,
     ) -> WatchHealth:
         """The health of the watch whose loop this is."""
+        state: WatchState = "live"
+        if closed:
+            state = "closed"
+        elif self.error is not None:
+            state = "failing"
+        elif heard_at is None:
+            state = "starting"
         return WatchHealth(
-            state="closed"
-            if closed
-            else "failing"
-            if self.error
-            else "starting"
-            if heard_at is None
-            else "live",
+            state=state,
             age=None if heard_at is None else self._clock.time() - heard_at,
             index=self.index,
             fetches=self.fetches,
@@ -227,7 +231,8 @@ class Poll(Generic[A]):
         if answer.index is not None:
             self.index = answer.index
         self._cursor = None if went_back or answer.index == 0 else answer.cursor
-        changed = self._sink.heard(answer, doubtful=went_back or failed or not answer.known_leader)
+        doubtful = went_back or failed or not answer.known_leader
+        changed = self._sink.heard(answer, doubtful=doubtful, went_back=went_back)
         if changed or self._clock.time() - started >= AT_ONCE:
             self._interval = self._limits.least_interval
         else:

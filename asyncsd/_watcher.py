@@ -31,7 +31,7 @@ class Watcher:
     While the registry fails the last good list serves on, marked stale. An answer that lacks known instances
     is taken for a loss of the registry's data if its index went back, it follows an error, or it comes
     without a known leader: then for `limits.reset_hold` seconds the instances it lacks serve on, unless they
-    are heard of again. A list that otherwise becomes empty is read once more, consistently, before it is
+    are heard of again; and where the index went back, until their checks, which start anew, have passed. A list that otherwise becomes empty is read once more, consistently, before it is
     believed.
 
     The backend is the caller's to open and close. Watchers of one backend share a `reachability`, so that
@@ -117,7 +117,7 @@ class _Hold:
     told: Instances
     """What the registry says."""
     lost: Instances
-    """What serves on, though the registry hasn't told of it again."""
+    """What serves on, though the registry hasn't told again that it fits."""
 
 
 class _Belief:
@@ -146,7 +146,7 @@ class _Belief:
     def deadline(self) -> float | None:
         return None if self._hold is None else self._hold.until
 
-    def heard(self, answer: Reply, *, doubtful: bool) -> bool:
+    def heard(self, answer: Reply, *, doubtful: bool, went_back: bool) -> bool:
         """Decide what to believe of an answer, and say whether that changed the list."""
         confirmed, self.confirming = self.confirming, False
         self.skipped = answer.skipped
@@ -158,7 +158,7 @@ class _Belief:
         if self._served is not None and answer.instances == self._answer:
             self.heard_at = now
             return self._publish(self._served)
-        told, lost = self._compare(answer.instances)
+        told, lost = self._compare(answer.instances, went_back)
         fresh = self._snapshot(told)
         unknown = self._served is None and len(fresh) == 0 and not answer.known_leader
         hold, self._hold = self._hold, None
@@ -176,7 +176,7 @@ class _Belief:
         if self._hold is None:
             self._known, self._answer, self.heard_at = told, answer.instances, now
         else:
-            self._known, self._answer = {**lost, **told}, None
+            self._known, self._answer = {**told, **lost}, None
             if unknown:
                 return False
             fresh = self._snapshot(self._known)
@@ -200,10 +200,11 @@ class _Belief:
             self._known, self.heard_at = hold.told, self._clock.time()
             self._publish(self._snapshot(hold.told), reason="changed")
 
-    def _compare(self, answer: tuple[Instance, ...]) -> tuple[Instances, Instances]:
+    def _compare(self, answer: tuple[Instance, ...], went_back: bool) -> tuple[Instances, Instances]:
         """All that an answer tells, and what of the served instances it lacks.
 
-        What says nothing new stays the object that is known.
+        What says nothing new stays the object that is known. A registry that lost its data lacks an
+        instance until it tells that it fits: one that registers again has checks that start as critical.
         """
         known = self._known
         if self._answer is None or len(self._answer) != len(known):
@@ -218,7 +219,15 @@ class _Belief:
             before = known.get(key)
             same = before is instance or before == instance
             told[key] = before if before is not None and same else instance
-        return told, {i.key: i for i in gone if i.key not in told and self._query.matches(i)}
+        lost: Instances = {}
+        for instance in gone:
+            key = instance.key
+            again = told.get(key)
+            if self._query.matches(instance):
+                anew = went_back or (self._hold is not None and key in self._hold.lost)
+                if again is None or (anew and self._query.has_tags(again) and not self._query.matches(again)):
+                    lost[key] = instance
+        return told, lost
 
     def _snapshot(self, instances: Instances) -> Snapshot:
         """What is served already, if `instances` say the same."""
@@ -230,8 +239,8 @@ class _Belief:
         self.resets += 1
         if lost:
             logger.warning(
-                "the registry seems to have lost data: %d instances of %r that it doesn't know serve on for "
-                "%g s, beside the %d that it knows",
+                "the registry seems to have lost data: %d instances of %r serve on for %g s, or until it knows "
+                "them as before, beside the %d that it tells of",
                 len(lost),
                 self._query.service,
                 self._limits.reset_hold,

@@ -340,6 +340,34 @@ async def test_one_that_was_heard_again_in_a_hold_may_leave_in_it() -> None:
         assert await watch.told(reply(index=5), seconds=1.0) == ["reset:b?"]
 
 
+@pytest.mark.parametrize("first", [[reply(index=3)], []], ids=["seen empty", "seen registered again"])
+async def test_after_a_loss_of_data_one_serves_on_until_its_checks_have_passed_again(
+    first: list[Line],
+) -> None:
+    sick = instance("a", status="critical")
+    async with watching(reply("a", index=70)) as watch:
+        await watch.told()
+        told = await watch.told(*first, reply(sick, index=4), seconds=5.0)
+        assert told == ["reset:a?"], "a check that was made anew starts as critical"
+        assert await watch.told(reply("a", index=5), seconds=0.5) == ["recovered:a"]
+        assert await watch.told(reply(sick, index=6), seconds=1.0) == ["changed:"]
+
+
+async def test_after_a_loss_of_data_checks_have_as_long_as_the_hold() -> None:
+    sick = instance("a", status="critical")
+    async with watching(reply("a", index=70)) as watch:
+        await watch.told()
+        assert await watch.told(reply(sick, index=4), seconds=9.0) == ["reset:a?"]
+        assert await watch.told(seconds=2.0) == ["changed:"]
+
+
+async def test_a_check_that_failed_during_an_outage_is_believed() -> None:
+    async with watching(reply("a", index=70)) as watch:
+        await watch.told()
+        told = await watch.told(REFUSED, reply(instance("a", status="critical"), index=71), seconds=5.0)
+        assert told == ["error:a?", "recovered:"]
+
+
 async def test_another_reset_in_a_hold_doesnt_make_it_longer() -> None:
     async with watching(reply("a", index=70)) as watch:
         await watch.told()
