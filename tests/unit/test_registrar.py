@@ -12,6 +12,7 @@ import pytest
 from asyncsd._errors import BackendError, BadRequestError, ClosedError, RateLimitedError, UnreachableError
 from asyncsd._registrar import Registrar, StateChange
 from asyncsd._registration import HTTPCheck, Registration, TTLCheck
+from asyncsd._states import States
 from asyncsd.backends.memory import MemoryBackend
 from asyncsd.testing import FakeClock
 from tests.support.registry import ME, World
@@ -106,6 +107,15 @@ async def test_a_state_can_be_awaited_however_short_it_is(world: World) -> None:
     world.backend.memory.clear()
     await world.clock.advance(5.0)
     assert registrar.state == "registered"
+    assert await waiting == "failing"
+
+
+async def test_a_state_that_is_over_before_the_loop_turns_is_not_missed() -> None:
+    states = States("greeter", FakeClock(), None)
+    waiting = asyncio.ensure_future(states.wait(("failing",)))
+    await asyncio.sleep(0)
+    states.become("failing", UnreachableError("refused"), id="greeter-1")
+    states.become("registered", None, id="greeter-1")
     assert await waiting == "failing"
 
 

@@ -20,7 +20,7 @@ from asyncsd._errors import (
 )
 from asyncsd._protocols import Lease
 from asyncsd._reachability import Reachability
-from asyncsd._registration import Record
+from asyncsd._registration import Record, TTLCheck
 from tests.support.registry import ME, World
 
 REFUSED = UnreachableError("connection refused")
@@ -387,6 +387,29 @@ async def test_many_registrars_share_one_probe_and_come_back_together(world: Wor
     await world.clock.advance(1.5)
     assert {registrar.state for registrar in registrars} == {"registered"}
     assert len(await world.instances()) == 20
+
+
+async def test_many_observers_share_one_probe_too(observed: World) -> None:
+    reachability = Reachability(clock=observed.clock, rng=observed.rng)
+    patient = replace(ME, check=TTLCheck(ttl=3_600.0))
+    registrars = [await observed.ready(patient, reachability=reachability) for _ in range(20)]
+    observed.backend.fail("observe", error=REFUSED)
+    for registrar in registrars:
+        await registrar.update(weight=2)  # Begins a new observation.
+    await observed.clock.advance(30.0)
+    observed.backend.calls.clear()
+    await observed.clock.advance(60.0)
+    assert 30 <= len(observed.backend.named("observe")) <= 90
+
+
+async def test_an_update_costs_one_submission_and_one_heartbeat(observed: World) -> None:
+    registrar = await observed.ready()
+    await observed.clock.advance(1.0)
+    observed.backend.calls.clear()
+    await registrar.update(weight=2)
+    await observed.clock.advance(1.0)
+    written = [call.name for call in observed.backend.calls if call.name != "observe"]
+    assert written == ["register", "renew"]
 
 
 # Whatever the order.

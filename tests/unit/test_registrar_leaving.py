@@ -190,3 +190,31 @@ async def test_a_cancelled_registrar_does_not_keep_its_loop_busy(world: World) -
         await asyncio.sleep(0)
         turns += bool(asyncio.get_running_loop()._ready)  # type: ignore[attr-defined]
     assert turns < 20
+
+
+async def test_after_a_drain_there_is_time_to_try_the_deregistration_again(world: World) -> None:
+    registrar = await world.ready(drain=20.0)
+    world.backend.fail_next("deregister", REFUSED, REFUSED)
+    assert 20.0 <= await world.end() < 21.0
+    assert registrar.error is None
+    assert await world.instances() == ()
+
+
+async def test_what_was_never_answered_to_does_not_hold_the_exit(world: World) -> None:
+    world.backend.fail("any", error=REFUSED)
+    registrar = world.start()
+    await world.clock.advance(5.0)
+    assert await world.end() == 0.0
+    assert registrar.state == "deregistered"
+    assert len(world.backend.named("deregister")) == 1
+
+
+async def test_what_the_registry_forgot_is_not_drained(world: World) -> None:
+    changes: list[str] = []
+    await world.ready(drain=600.0, on_change=lambda change: changes.append(change.after))
+    world.backend.memory.clear()
+    world.backend.fail("register", error=REFUSED)
+    await world.clock.advance(6.0)
+    assert await world.end() < 1.0
+    assert not world.backend.named("drain")
+    assert changes == ["registered", "failing", "deregistered"]
