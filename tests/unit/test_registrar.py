@@ -173,6 +173,7 @@ async def test_hooks_are_told_of_every_change(world: World) -> None:
     assert str(changes[1].error) == "busy"
     assert {(change.service, change.id) for change in changes} == {("greeter", registrar.id)}
     assert [change.at for change in changes] == sorted(change.at for change in changes)
+    assert registrar.since == changes[-1].at == world.clock.time()
 
 
 async def test_a_hook_that_raises_is_logged_and_harms_nobody(
