@@ -65,6 +65,9 @@ class ConsulBackend:
     `wait` is how long, in seconds, the agent may hold a blocking query; at most `max_watches` of them are
     held at a time, and more take turns. `datacenter` is for queries that name none.
 
+    Runs with Consul 1.8.7 and later. What 1.8 lacks: `tls_server_name` of a check, which it refuses by a
+    BadRequestError that names the field.
+
     Nothing happens before `async with`; a backend is opened once.
 
     >>> ConsulBackend("localhost:8500", client="direct", token="secret")
