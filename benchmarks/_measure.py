@@ -1,9 +1,11 @@
 """Times named callables side by side: in rounds that interleave them, so that a busy machine slows all alike.
 
     figures = measure({"floor": floor, "ours": ours})
-    table("picks", figures, floor="floor")
+    report = Report("what this measures")
+    report.add("picks", figures, floors={"ours": "floor"})
+    report.close()
 
-A callable that returns an awaitable is awaited: `measure` has to be given it under `asynchronous`.
+`measure_async` does the same for callables whose result is awaited.
 """
 
 import argparse
@@ -17,8 +19,8 @@ from typing import Any, NamedTuple
 Sync = Callable[[], object]
 Async = Callable[[], Awaitable[object]]
 
-ROUNDS = 9
-ROUND_SECONDS = 0.05
+ROUNDS = 15
+ROUND_SECONDS = 0.02
 
 
 class Figure(NamedTuple):
@@ -91,26 +93,31 @@ class Report:
     def __init__(self, description: str) -> None:
         parser = argparse.ArgumentParser(description=description)
         parser.add_argument("--json", action="store_true", help="print the figures as JSON")
-        parser.add_argument("--rounds", type=int, default=ROUNDS, help="rounds to interleave (default: 9)")
+        parser.add_argument(
+            "--rounds", type=int, default=ROUNDS, help="rounds to interleave (default: %(default)s)"
+        )
         options = parser.parse_args()
         self.rounds: int = options.rounds
         self._as_json: bool = options.json
         self._tables: dict[str, dict[str, dict[str, float]]] = {}
 
     def add(self, title: str, figures: Mapping[str, Figure], *, floors: Mapping[str, str]) -> None:
-        """A table; `floors` names for a row the row that it is compared with."""
+        """A table; `floors` names for a row the row that it is compared with.
+
+        The ratio is that of the least: what else runs on the machine can only add to a time.
+        """
         rows: dict[str, dict[str, float]] = {}
         for name, figure in figures.items():
             rows[name] = figure._asdict()
             if name in floors:
-                rows[name]["ratio"] = figure.median / figures[floors[name]].median
+                rows[name]["ratio"] = figure.least / figures[floors[name]].least
         self._tables[title] = rows
         if not self._as_json:
             self._print(title, rows, floors)
 
     def _print(self, title: str, rows: Mapping[str, Mapping[str, float]], floors: Mapping[str, str]) -> None:
         width = max(map(len, rows))
-        print(f"\n{title} (ns a call: least, median, most; median over its floor's)")
+        print(f"\n{title} (ns a call: least, median, most; least over its floor's)")
         for name, row in rows.items():
             ratio = f"{row['ratio']:6.2f} x {floors[name]}" if "ratio" in row else ""
             print(f"  {name:{width}}  {row['least']:9.0f} {row['median']:9.0f} {row['most']:9.0f}  {ratio}")

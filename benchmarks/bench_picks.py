@@ -125,8 +125,12 @@ async def calls(report: Report) -> None:
 
 
 def updates(report: Report, size: int) -> None:
-    """What a new list costs when one of its instances is another."""
-    first, second = made(size), made(size + 1)
+    """What a new list costs when one instance in its middle came or went."""
+    first = made(size)
+    assert first.snapshot is not None
+    instances = first.snapshot.instances
+    fewer = instances[: size // 2] + instances[size // 2 + 1 :]
+    second = Event(first.query, Snapshot.of(first.query, fewer))
     candidates: dict[str, Callable[[], object]] = {}
     for policy in (RoundRobin(), Random(), LeastOutstanding(), PeakEWMA()):
         balancer = Balancer(policy)
