@@ -31,8 +31,8 @@ class Watcher:
     While the registry fails the last good list serves on, marked stale. An answer that lacks known instances
     is taken for a loss of the registry's data if its index went back, it follows an error, or it comes
     without a known leader: then for `limits.reset_hold` seconds the instances it lacks serve on, unless they
-    are heard of again; and where the index went back, until their checks, which start anew, have passed. A list that otherwise becomes empty is read once more, consistently, before it is
-    believed.
+    are heard of again; and where the index went back, until their checks, which start anew, have passed. A
+    list that otherwise becomes empty is read once more, consistently, before it is believed.
 
     The backend is the caller's to open and close. Watchers of one backend share a `reachability`, so that
     one of them at a time probes it while it is down. `hub` gives the Events to further queues.
