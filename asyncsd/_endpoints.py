@@ -159,20 +159,35 @@ class Endpoints(Generic[T]):
     async def _live(self, endpoint: Endpoint[T]) -> None:
         failures = 0
         while not endpoint.gone:
-            try:
-                await self._make_and_serve(endpoint)
-            except Exception as exc:  # whatever a factory raises costs only its instance
-                if endpoint.gone:
-                    logger.warning("closing the endpoint of %s failed", _name(endpoint), exc_info=exc)
-                    return
-                if endpoint.error is None:
-                    logger.warning("no endpoint for %s, trying again: %r", _name(endpoint), exc)
-                endpoint.error = exc
-                if endpoint.ready:  # A context manager with tasks of its own ended under our hands.
-                    endpoint.ready = False
-                    self._notify()
-                await self._clock.sleep(self._backoff.delay(failures, self._rng))
-                failures += 1
+            began = self._clock.time()
+            error = await self._until_it_ends(endpoint)
+            if endpoint.gone:
+                if error is not None:
+                    logger.warning("closing the endpoint of %s failed", _name(endpoint), exc_info=error)
+                return
+            error = error or RuntimeError("the endpoint ended by itself")
+            if endpoint.error is None:
+                logger.warning("no endpoint for %s, trying again: %r", _name(endpoint), error)
+            endpoint.error = error
+            if endpoint.ready:
+                endpoint.ready = False
+                self._notify()
+            if self._clock.time() - began > self._backoff.maximum:
+                failures = 0
+            await self._clock.sleep(self._backoff.delay(failures, self._rng))
+            failures += 1
+
+    async def _until_it_ends(self, endpoint: Endpoint[T]) -> Exception | None:
+        """What went wrong with an endpoint: a factory's failure costs only its own instance."""
+        try:
+            await self._make_and_serve(endpoint)
+        except asyncio.CancelledError:
+            if endpoint.task.cancelling():
+                raise
+            return RuntimeError("the factory was cancelled by something of its own")
+        except Exception as exc:  # noqa: BLE001 - whatever the caller's own factory raises
+            return exc
+        return None
 
     async def _make_and_serve(self, endpoint: Endpoint[T]) -> None:
         made: Any = self._factory(endpoint.instance)

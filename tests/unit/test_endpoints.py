@@ -357,6 +357,42 @@ async def test_an_endpoint_whose_own_tasks_crash_is_made_again(world: Make) -> N
     assert len(made) == 2
 
 
+async def test_a_factory_cancelled_by_something_of_its_own_is_tried_again(world: Make) -> None:
+    tries = 0
+
+    async def shared(instance: Instance) -> Channel:
+        nonlocal tries
+        tries += 1
+        if tries == 1:
+            future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            future.cancel()
+            await future
+        return Channel(instance)
+
+    here = world(shared)
+    await here.hear(instances(1))
+    await here.clock.advance(1.0)
+    assert here.ready() == ids(instances(1))
+
+
+async def test_an_endpoint_that_ends_by_itself_is_made_again_and_not_in_a_hurry(world: Make) -> None:
+    made = 0
+
+    @asynccontextmanager
+    async def ending(instance: Instance) -> AsyncGenerator[Channel, None]:
+        nonlocal made
+        made += 1
+        with anyio.CancelScope() as scope:
+            asyncio.get_running_loop().call_soon(scope.cancel)
+            yield Channel(instance)
+
+    here = world(ending)
+    await here.hear(instances(1))
+    await here.clock.advance(60.0)
+    assert 5 < made < 40
+    assert "ended by itself" in str(here.balancer.statistics().errors)
+
+
 async def test_a_cancelled_run_closes_the_endpoints_first_and_may_be_run_again(world: Make) -> None:
     here = world()
     await here.hear(instances(3))

@@ -54,9 +54,9 @@ def test_weighted_turns_are_spread_and_no_bursts() -> None:
     turns = [made.pick().id for _ in range(60)]
     assert max(len(list(run)) for _, run in groupby(turns)) <= 2
     made = picker(RoundRobin(), instances(2, weights=[50, 50_000]))
-    turns = [made.pick().weight for _ in range(10_010)]
-    assert turns.count(50) in (9, 10, 11)
-    assert all(len(list(run)) == 1 for weight, run in groupby(turns) if weight == 50)
+    weights = [made.pick().weight for _ in range(10_010)]
+    assert weights.count(50) in (9, 10, 11)
+    assert all(len(list(run)) == 1 for weight, run in groupby(weights) if weight == 50)
 
 
 def test_a_period_has_its_limit_whatever_the_weights() -> None:
