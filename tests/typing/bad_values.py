@@ -27,10 +27,10 @@ Registration(service="users", tags=lambda: 1)  # type: ignore[arg-type,return-va
 Registration(service="users", check="/health")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 Registration(service="users", check=TTLCheck)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 
-TTLCheck(15.0)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+TTLCheck(15.0)  # type: ignore[call-arg,arg-type]  # pyright: ignore[reportCallIssue]
 TTLCheck(ttl="15s")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 TTLCheck(initial_status="up")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
-HTTPCheck("/health", 10.0)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+HTTPCheck("/health", 10.0)  # type: ignore[call-arg,arg-type]  # pyright: ignore[reportCallIssue]
 HTTPCheck("/health", deregister_after="1m")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 Health("ok")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 
