@@ -239,8 +239,8 @@ class _Belief:
         self.resets += 1
         if lost:
             logger.warning(
-                "the registry seems to have lost data: %d instances of %r serve on for %g s, or until it knows "
-                "them as before, beside the %d that it tells of",
+                "the registry seems to have lost data: %d instances of %r serve on for %g s, or until it "
+                "knows them as before, beside the %d that it tells of",
                 len(lost),
                 self._query.service,
                 self._limits.reset_hold,
