@@ -13,7 +13,7 @@ from asyncsd._errors import (
     RateLimitedError,
 )
 
-__all__ = ["Answer", "checked", "is_unknown", "parse_index", "shape_error"]
+__all__ = ["Answer", "checked", "is_unknown", "known_leader", "last_contact", "parse_index", "shape_error"]
 
 SHOWN = 200
 """How many characters of an error's text are shown."""
@@ -69,6 +69,20 @@ def parse_index(answer: Answer) -> int | None:
     text = answer.headers.get("X-Consul-Index", "")
     index = int(text) if text.isascii() and text.isdecimal() and len(text) <= 20 else 0
     return index or None
+
+
+def known_leader(answer: Answer) -> bool:
+    """Whether the registry itself trusts the answer."""
+    # The streaming backend, which answers blocking health queries since Consul 1.10, always says "false".
+    if answer.headers.get("X-Consul-Query-Backend") == "streaming":
+        return True
+    return answer.headers.get("X-Consul-KnownLeader") != "false"
+
+
+def last_contact(answer: Answer) -> float:
+    """How long ago, in seconds, the server that answered heard of the leader."""
+    text = answer.headers.get("X-Consul-LastContact", "")
+    return int(text) / 1000 if text.isascii() and text.isdecimal() else 0.0
 
 
 def shape_error(answer: Answer, wanted: str, cause: Exception | None = None) -> ProtocolError:

@@ -2,38 +2,36 @@
 
 import asyncio
 import logging
-import socket
 import ssl as _ssl
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import replace
-from typing import Literal, NamedTuple, ParamSpec, Self
+from typing import Literal, NamedTuple, Self
 
 import aiohttp
 
 from asyncsd._clock import LoopClock
 from asyncsd._config import duration
-from asyncsd._errors import BackendError, ClosedError, NotRegisteredError, UnreachableError, UnsupportedError
+from asyncsd._errors import BackendError, NotRegisteredError, UnreachableError, UnsupportedError
 from asyncsd._models import Names, Query, Reply
 from asyncsd._protocols import Clock, Lease
 from asyncsd._registration import Health, Record, TTLCheck
 from asyncsd._tasks import TaskOwner, finish
 
-from ._answers import Answer, checked, is_unknown, parse_index
+from ._answers import Answer, checked, is_unknown, known_leader, last_contact, parse_index
 from ._client import ConsulClient
 from ._decode import Decoder, decode_names, decode_service
 from ._direct import DirectClient
+from ._lifetime import Lifetime
 from ._orphans import Orphans
 from ._tls import TLS, File
 from ._token import Token, token_source
 from ._transport import Agent, Transport
-from ._url import Address, parse_addresses
+from ._url import local_host, parse_addresses
 from ._wire import check_id, payload
 
 __all__ = ["ConsulBackend"]
 
 log = logging.getLogger("asyncsd.consul")
-
-P = ParamSpec("P")
 
 LONGEST_WAIT = 600.0
 """The agent's own limit of a blocking query (agent/consul/rpc.go)."""
@@ -132,9 +130,7 @@ class ConsulBackend:
         self._decoder = Decoder()
         self._tasks = TaskOwner()
         self._orphans = Orphans(self._tasks, self._clock, self._remove)
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._closed = False
-        self._in_flight: set[asyncio.Timeout] = set()
+        self._lifetime = Lifetime()
 
     def __repr__(self) -> str:
         shown = [repr(",".join(map(str, self._addresses)))]
@@ -143,18 +139,17 @@ class ConsulBackend:
 
     @property
     def is_open(self) -> bool:
-        return self._loop is not None and not self._closed
+        return self._lifetime.is_open
 
     async def __aenter__(self) -> Self:
         """Open it. Raises ValueError for certificate files that can't be used."""
-        if self._closed or self._loop is not None:
-            raise RuntimeError("a ConsulBackend is opened once: make another one")
+        self._lifetime.refuse_second()
         if self._transport is not None:
             # To import the library reads files, and takes a tenth of a second.
             make = await asyncio.to_thread(_aio_client) if self._client == "aio" else DirectClient
             await self._transport.open(self._addresses)
             self._clients = tuple(make(Agent(self._transport, address)) for address in self._addresses)
-        self._loop = asyncio.get_running_loop()
+        self._lifetime.open()
         return self
 
     async def __aexit__(self, *exc_info: object) -> None:
@@ -162,11 +157,7 @@ class ConsulBackend:
 
     async def aclose(self) -> None:
         """End what is in flight with ClosedError, and close the connections. Idempotent."""
-        self._closed = True
-        if self._loop is not None:
-            for scope in self._in_flight:
-                if scope.when() is None:
-                    scope.reschedule(self._loop.time())
+        self._lifetime.close()
         await finish(self._aclose(), CLOSE, role="close", service="consul")
 
     async def _aclose(self) -> None:
@@ -183,7 +174,7 @@ class ConsulBackend:
         async def ask(client: ConsulClient) -> Answer:
             index = cursor.position if cursor is not None and cursor.client is client else None
             answer = await client.health(wanted, index=index, wait=None if index is None else self._wait)
-            if query.max_stale is not None and _last_contact(answer) > query.max_stale:
+            if query.max_stale is not None and last_contact(answer) > query.max_stale:
                 return await client.health(replace(wanted, consistency="default", max_stale=None))
             return answer
 
@@ -194,7 +185,7 @@ class ConsulBackend:
             decoded.instances,
             cursor=None if index is None else Cursor(index, client),
             index=index,
-            known_leader=_known_leader(answer),
+            known_leader=known_leader(answer),
             skipped=decoded.skipped,
         )
 
@@ -212,7 +203,7 @@ class ConsulBackend:
             decode_names(answer),
             cursor=None if index is None else Cursor(index, client),
             index=index,
-            known_leader=_known_leader(answer),
+            known_leader=known_leader(answer),
         )
 
     async def local_host(self) -> str:
@@ -220,27 +211,27 @@ class ConsulBackend:
 
         Raises UnsupportedError for a unix socket, where there is none.
         """
-        self._check()
+        self._lifetime.check()
         address = self._addresses[self._reading]
         if address.socket is not None:
             raise UnsupportedError(
                 f"over {address} this machine has no address to register: give the Registration a host="
             )
-        return await _local_host(address)
+        return await local_host(address)
 
     async def register(self, record: Record, previous: Lease | None = None) -> Lease:
         """Register on the agent of `previous`, else on the first that can be reached.
 
         What is registered already under the id is replaced in place; the state of a check stays.
         """
-        self._check()
+        self._lifetime.check()
         body = payload(record)
         holder: ConsulClient | None = previous.state if previous is not None else None
         candidates = sorted(self._clients, key=lambda client: client is not holder)
         failed: list[tuple[ConsulClient, UnreachableError]] = []
         for client in candidates:
             try:
-                _expected(checked(await self._call(client.register, body)))
+                _expected(checked(await self._lifetime.call(client.register, body)))
             except UnreachableError as exc:
                 failed.append((client, exc))
                 continue
@@ -259,16 +250,16 @@ class ConsulBackend:
         ttl = [check_id(record, n) for n, check in enumerate(record.checks) if isinstance(check, TTLCheck)]
         note = health.note if len(health.note) <= NOTE else f"{health.note[: NOTE - 1]}…"
         for id in ttl:
-            _registered(lease, await self._call(client.ttl, id, health.status, note))
+            _registered(lease, await self._lifetime.call(client.ttl, id, health.status, note))
         if not ttl:
-            _registered(lease, await self._call(client.service, record.id))
+            _registered(lease, await self._lifetime.call(client.service, record.id))
         self._orphans.look(record.id)
 
     async def observe(self, lease: Lease, cursor: str | None) -> str:
         """Wait until the agent's service differs from `cursor`, its hash."""
         client: ConsulClient = lease.state
         wait = None if cursor is None else self._wait
-        answer = await self._call(client.service, lease.record.id, content_hash=cursor, wait=wait)
+        answer = await self._lifetime.call(client.service, lease.record.id, content_hash=cursor, wait=wait)
         _registered(lease, answer)
         return decode_service(answer).content_hash
 
@@ -276,7 +267,7 @@ class ConsulBackend:
         """Put the service into Consul's maintenance, or out of it."""
         client: ConsulClient = lease.state
         reason = "draining" if on else ""
-        _registered(lease, await self._call(client.maintenance, lease.record.id, on, reason))
+        _registered(lease, await self._lifetime.call(client.maintenance, lease.record.id, on, reason))
 
     async def deregister(self, lease: Lease) -> None:
         """Remove the service from its agent, and from those where it stood before.
@@ -295,19 +286,19 @@ class ConsulBackend:
         await self._orphans.finish(lease.record.id)
 
     async def _remove(self, client: ConsulClient, id: str) -> None:
-        answer = await self._call(client.deregister, id)
+        answer = await self._lifetime.call(client.deregister, id)
         if not is_unknown(answer):
             checked(answer)
 
     async def _read(self, ask: Callable[[ConsulClient], Awaitable[Answer]]) -> tuple[ConsulClient, Answer]:
         """Ask the agent that answered last, and the others while it can't be reached."""
-        self._check()
+        self._lifetime.check()
         first = self._reading
         errors: list[UnreachableError] = []
         for number in sorted(range(len(self._clients)), key=lambda number: number != first):
             client = self._clients[number]
             try:
-                answer = _expected(checked(await self._call(ask, client)))
+                answer = _expected(checked(await self._lifetime.call(ask, client)))
             except UnreachableError as exc:
                 errors.append(exc)
                 continue
@@ -316,31 +307,6 @@ class ConsulBackend:
                 self._reading = number
             return client, answer
         raise _unreachable(errors)
-
-    def _check(self) -> None:
-        if not self.is_open:
-            raise ClosedError("this ConsulBackend isn't open: use `async with`, or give it to a Discovery")
-        if asyncio.get_running_loop() is not self._loop:
-            raise RuntimeError(
-                "a ConsulBackend belongs to the event loop that opened it, and this is another"
-            )
-
-    async def _call(
-        self, ask: Callable[P, Awaitable[Answer]], /, *args: P.args, **kwargs: P.kwargs
-    ) -> Answer:
-        """`await ask(…)`, ended with ClosedError when the backend is closed."""
-        self._check()
-        scope = asyncio.timeout(None)
-        self._in_flight.add(scope)
-        try:
-            async with scope:
-                return await ask(*args, **kwargs)
-        except (TimeoutError, BackendError) as exc:
-            if self._closed:
-                raise ClosedError("the ConsulBackend was closed") from exc
-            raise
-        finally:
-            self._in_flight.discard(scope)
 
 
 def _aio_client() -> Callable[[Agent], ConsulClient]:
@@ -374,30 +340,3 @@ def _unreachable(errors: list[UnreachableError]) -> UnreachableError:
     error = UnreachableError(f"none of {len(errors)} agents can be reached: {told}")
     error.__cause__ = errors[-1]
     return error
-
-
-def _known_leader(answer: Answer) -> bool:
-    # The streaming backend, which answers blocking health queries since Consul 1.10, always says "false".
-    if answer.headers.get("X-Consul-Query-Backend") == "streaming":
-        return True
-    return answer.headers.get("X-Consul-KnownLeader") != "false"
-
-
-def _last_contact(answer: Answer) -> float:
-    """How long ago, in seconds, the server that answered heard of the leader."""
-    text = answer.headers.get("X-Consul-LastContact", "")
-    return int(text) / 1000 if text.isascii() and text.isdecimal() else 0.0
-
-
-async def _local_host(address: Address) -> str:
-    loop = asyncio.get_running_loop()
-    try:
-        found = await loop.getaddrinfo(address.host, address.port, type=socket.SOCK_DGRAM)
-        family, kind, _, _, target = found[0]
-        with socket.socket(family, kind) as probe:
-            probe.setblocking(False)
-            probe.connect(target)  # UDP: the kernel chooses the route, and nothing is sent.
-            return str(probe.getsockname()[0])
-    except OSError as exc:
-        reason = exc.strerror or exc
-        raise UnreachableError(f"no way from here to {address.host}: {reason}", url=str(address)) from exc

@@ -3,8 +3,9 @@
 import asyncio
 import base64
 from collections.abc import Iterable, Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
 from functools import partial
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 from urllib.parse import quote, urlencode
 
 import aiohttp
@@ -41,6 +42,27 @@ def segment(text: str) -> str:
 def quoted(path: str) -> str:
     """A path as it goes into a URL."""
     return quote(path, safe="/:")
+
+
+class _Request(NamedTuple):
+    address: Address
+    method: str
+    path: str
+    params: Params
+    body: bytes | None = None
+
+    @property
+    def target(self) -> str:
+        return f"{self.path}?{urlencode(self.params, quote_via=quote)}" if self.params else self.path
+
+    @property
+    def url(self) -> str:
+        return f"{self.address.url}{self.target}"
+
+    @property
+    def shown(self) -> str:
+        """The URL as errors name it. Secrets travel in headers alone."""
+        return f"{self.address}{self.target}"
 
 
 class Transport:
@@ -101,46 +123,38 @@ class Transport:
     ) -> Answer:
         """One request; `path` is quoted already. With `wait`, a blocking query of so many seconds at most."""
         if wait is not None:
-            return await self._slots.run(wait, partial(self._wait, address, method, path, params))
-        return await self._deliver(address, method, path, params, body, DEADLINE)
+            return await self._slots.run(wait, partial(self._wait, address, path, params))
+        room = self._reads if method == "GET" else nullcontext()
+        return await self._deliver(_Request(address, method, path, params, body), DEADLINE, room)
 
-    async def _wait(self, address: Address, method: str, path: str, params: Params, wait: float) -> Answer:
+    async def _wait(self, address: Address, path: str, params: Params, wait: float) -> Answer:
+        asked = _Request(address, "GET", path, [*params, ("wait", go_duration(wait))])
         # Consul adds up to a sixteenth to the wait, so that not all come back at once (agent/consul/rpc.go).
-        deadline = wait + wait / 16 + DEADLINE
-        return await self._deliver(
-            address, method, path, [*params, ("wait", go_duration(wait))], None, deadline
-        )
+        return await self._deliver(asked, wait + wait / 16 + DEADLINE, nullcontext())
 
     async def _deliver(
-        self, address: Address, method: str, path: str, params: Params, body: bytes | None, deadline: float
+        self, request: _Request, deadline: float, room: AbstractAsyncContextManager[None]
     ) -> Answer:
-        url = f"{address.url}{path}{_query(params)}"
-        shown = f"{address}{path}{_query(params)}"
         try:
-            async with self._clock.timeout(deadline):
-                if method == "GET" and deadline == DEADLINE:
-                    async with self._reads:
-                        return await self._ask(address, method, url, shown, body)
-                return await self._ask(address, method, url, shown, body)
+            async with self._clock.timeout(deadline), room:
+                token = await self._token.get()
+                answer = await self._exchange(request, token)
+                if answer.status in (401, 403) and await self._token.renewed():
+                    answer = await self._exchange(request, await self._token.get())
+                return answer
         except aiohttp.ServerTimeoutError as exc:
-            raise UnreachableError(f"no connection in {self._connect_timeout:g} s", url=shown) from exc
+            raise UnreachableError(
+                f"no connection in {self._connect_timeout:g} s", url=request.shown
+            ) from exc
         except TimeoutError as exc:
-            raise UnreachableError(f"no answer in {deadline:g} s", url=shown) from exc
+            raise UnreachableError(f"no answer in {deadline:g} s", url=request.shown) from exc
         except (aiohttp.ClientResponseError, aiohttp.InvalidURL) as exc:
-            raise ProtocolError("the answer isn't HTTP", url=shown) from exc
+            raise ProtocolError("the answer isn't HTTP", url=request.shown) from exc
         except (aiohttp.ClientError, OSError) as exc:
-            raise UnreachableError(_reason(exc), url=shown) from exc
+            raise UnreachableError(_reason(exc), url=request.shown) from exc
 
-    async def _ask(self, address: Address, method: str, url: str, shown: str, body: bytes | None) -> Answer:
-        token = await self._token.get()
-        answer = await self._exchange(address, method, url, shown, body, token)
-        if answer.status in (401, 403) and await self._token.renewed():
-            answer = await self._exchange(address, method, url, shown, body, await self._token.get())
-        return answer
-
-    async def _exchange(
-        self, address: Address, method: str, url: str, shown: str, body: bytes | None, token: str | None
-    ) -> Answer:
+    async def _exchange(self, request: _Request, token: str | None) -> Answer:
+        address = request.address
         session = self._lent or self._sessions.get(address.socket)
         if session is None or session.closed:
             raise ClosedError(f"the session for {address} is closed")
@@ -154,9 +168,9 @@ class Transport:
                 f"Basic {base64.b64encode(':'.join(address.credentials).encode()).decode()}"
             )
         async with session.request(
-            method,
-            URL(url, encoded=True),
-            data=body,
+            request.method,
+            URL(request.url, encoded=True),
+            data=request.body,
             headers=headers,
             ssl=self._ssl,
             allow_redirects=False,
@@ -170,7 +184,7 @@ class Transport:
             content = await response.read()
         if token is not None and not 200 <= response.status < 300:
             content = content.replace(token.encode(), b"***")
-        return Answer(response.status, response.headers, content, shown)
+        return Answer(response.status, response.headers, content, request.shown)
 
 
 class Agent:
@@ -188,10 +202,6 @@ class Agent:
 
     async def put(self, path: str, params: Params = (), body: bytes = b"") -> Answer:
         return await self._transport.request(self.address, "PUT", path, params, body=body)
-
-
-def _query(params: Params) -> str:
-    return f"?{urlencode(params, quote_via=quote)}" if params else ""
 
 
 def _session(socket: str | None) -> aiohttp.ClientSession:

@@ -19,6 +19,7 @@ from asyncsd import (
     BadRequestError,
     ClosedError,
     Health,
+    Meta,
     PermissionDeniedError,
     ProtocolError,
     Query,
@@ -71,6 +72,25 @@ async def test_a_blocking_query_says_index_and_wait(agent: FakeAgent, backend: C
     assert (plain.method, plain.path) == ("GET", "/v1/health/service/users")
     assert sorted(plain.query) == [("dc", "dc2"), ("tag", "v1")]
     assert sorted(blocking.query) == [("dc", "dc2"), ("index", "7"), ("tag", "v1"), ("wait", "55s")]
+
+
+@pytest.mark.parametrize(
+    ("query", "sent"),
+    [
+        (Query("users", tags=("a", "b")), [("tag", "a"), ("tag", "b")]),
+        (Query("users", filter="a == b"), [("filter", "a == b")]),
+        (Query("users", consistency="consistent"), [("consistent", "")]),
+        (Query("users", near="_agent", tags=("a",)), [("near", "_agent"), ("tag", "a")]),
+        (Query("users", node_meta=Meta({"rack": "r1"})), [("node-meta", "rack:r1")]),
+        (Query("users", server_filter=True), [("passing", "1")]),
+        (Query("users", server_filter=True, status="critical"), []),
+    ],
+)
+async def test_what_a_query_asks_for_is_sent(
+    agent: FakeAgent, backend: ConsulBackend, query: Query, sent: list[tuple[str, str]]
+) -> None:
+    await backend.fetch(query, None)
+    assert sorted(agent.asked[0].query) == sent
 
 
 @pytest.mark.parametrize("index", ["0", "nonsense", "-4", ""])
