@@ -11,8 +11,11 @@ from collections import Counter
 import aiohttp
 
 import asyncsd.ext.aiohttp as sd_aiohttp
-from asyncsd import Discovery, RoundRobin
+from asyncsd import Discovery, Retry, RoundRobin
 from asyncsd.backends.consul import ConsulBackend
+
+# A greeting may be asked for twice, so what was cut off goes to another instance as well.
+RETRY = Retry(attempts=3, on=(aiohttp.ClientConnectionError,))
 
 
 def arguments() -> argparse.Namespace:
@@ -21,6 +24,8 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--client", choices=["aio", "direct"], default="aio", help="which Consul client")
     parser.add_argument("--service", default="say-hello")
     parser.add_argument("--calls", type=int, default=300)
+    parser.add_argument("--rate", type=float, help="calls a second; by default one after the other")
+    parser.add_argument("--verbose", action="store_true", help="show each answer")
     return parser.parse_args()
 
 
@@ -30,13 +35,18 @@ async def main() -> None:
     async with (
         Discovery(ConsulBackend(args.registry, client=args.client)) as sd,
         aiohttp.ClientSession(
-            middlewares=(sd_aiohttp.balanced(sd, services={args.service}, policy=RoundRobin()),)
+            middlewares=(sd_aiohttp.balanced(sd, services={args.service}, policy=RoundRobin(), retry=RETRY),)
         ) as session,
     ):
         for _ in range(args.calls):
             async with session.get(f"http://{args.service}/sayHello") as response:
                 response.raise_for_status()
-                answered[(await response.json())["id"]] += 1
+                answer = await response.json()
+            answered[answer["id"]] += 1
+            if args.verbose:
+                print(f"{answer['message']} says {answer['id']}", flush=True)
+            if args.rate:
+                await asyncio.sleep(1 / args.rate)
     for id, count in sorted(answered.items()):
         print(f"{id}  {count}")
 
