@@ -147,7 +147,10 @@ class _Belief:
         return None if self._hold is None else self._hold.until
 
     def heard(self, answer: Reply, *, doubtful: bool, went_back: bool) -> bool:
-        """Decide what to believe of an answer, and say whether that changed the list."""
+        """Decide what to believe of an answer, and say whether that changed the list, or began a hold.
+
+        What was lost is registered again within a moment: the next fetch mustn't be a slow one.
+        """
         confirmed, self.confirming = self.confirming, False
         self.skipped = answer.skipped
         if self._failing:
@@ -180,7 +183,8 @@ class _Belief:
             if unknown:
                 return False
             fresh = self._snapshot(self._known)
-        return self._publish(fresh)
+        began = hold is None and self._hold is not None
+        return self._publish(fresh) or began
 
     def failed(self, error: DiscoveryError) -> None:
         """Say so once an outage, and once more when the error is of another kind."""

@@ -353,6 +353,13 @@ async def test_after_a_loss_of_data_one_serves_on_until_its_checks_have_passed_a
         assert await watch.told(reply(sick, index=6), seconds=1.0) == ["changed:"]
 
 
+async def test_what_is_registered_again_after_a_loss_of_data_is_heard_of_at_once() -> None:
+    async with watching(reply("a", index=70), *[REFUSED] * 5, reply(index=3), reply("a", index=4)) as watch:
+        await watch.told(seconds=20.0)
+        before, after = [when for when, _, _ in watch.backend.calls][6:8]
+        assert after - before < 0.2, "the pace that was slow in the outage isn't any more"
+
+
 async def test_after_a_loss_of_data_checks_have_as_long_as_the_hold() -> None:
     sick = instance("a", status="critical")
     async with watching(reply("a", index=70)) as watch:
