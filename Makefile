@@ -13,7 +13,7 @@ SHELL := /bin/bash
 
 .PHONY: help
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: install
 install: $(VENV)/.installed ## make .venv, with all that the work on asyncsd needs
@@ -44,6 +44,18 @@ test: $(PYTHONS:%=test-%)
 $(PYTHONS:%=test-%): test-%: .venv-%/.installed
 	.venv-$*/bin/pytest $(if $(filter $*,$(firstword $(PYTHONS))),,-m "not server") $(PYTEST_ARGS)
 endif
+
+# The other distribution of the import name `consul` has to do as well.
+.venv-py-consul/.installed: pyproject.toml
+	$(call make-venv,$(PYTHON),.venv-py-consul,test)
+	@rm $@
+	.venv-py-consul/bin/python -m pip uninstall --quiet --yes python-consul2
+	.venv-py-consul/bin/python -m pip install --quiet "py-consul>=1.8"
+	@touch $@
+
+.PHONY: test-py-consul
+test-py-consul: .venv-py-consul/.installed ## the tests of the client on consul.aio, with py-consul in its place
+	.venv-py-consul/bin/pytest -k aio tests/unit/backends tests/conformance tests/consul $(PYTEST_ARGS)
 
 .PHONY: lint
 lint: $(VENV)/.installed ## ruff: errors, habits and format
