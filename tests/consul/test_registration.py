@@ -296,3 +296,20 @@ async def test_a_registration_moves_to_the_next_agent_and_leaves_no_orphan(clien
             assert "users-1" in await second.get("/v1/agent/services")
             await backend.deregister(moved)
         assert await second.get("/v1/agent/services") == {}
+
+
+async def test_the_clients_are_there_for_requests_of_ones_own(
+    agent: ConsulAgent, backend: ConsulBackend
+) -> None:
+    lease = await backend.register(Registration(service="own", port=80).record(id="own-1", host="127.0.0.1"))
+    (client,) = backend.clients
+    assert client.where == agent.url
+    assert (await client.maintenance("own-1", True, "by hand")).status == 200
+    assert [i.status for i in (await backend.fetch(Query("own"), None)).instances] == ["critical"]
+    assert (await client.maintenance("own-1", False)).status == 200
+    answer = await client.service("own-1")
+    told = answer.headers["X-Consul-ContentHash"]
+    waiting = asyncio.create_task(client.service("own-1", content_hash=told, wait=20.0))
+    await backend.deregister(lease)
+    async with asyncio.timeout(10):
+        assert (await waiting).status == 404

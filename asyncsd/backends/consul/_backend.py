@@ -141,6 +141,11 @@ class ConsulBackend:
     def is_open(self) -> bool:
         return self._lifetime.is_open
 
+    @property
+    def clients(self) -> tuple[ConsulClient, ...]:
+        """A client for each agent, once it is open: for requests of your own, such as maintenance."""
+        return self._clients
+
     async def __aenter__(self) -> Self:
         """Open it. Raises ValueError for certificate files that can't be used."""
         self._lifetime.refuse_second()
