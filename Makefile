@@ -81,7 +81,7 @@ docs: $(VENV)/.installed ## see that the links and the code of the pages are goo
 	$(BIN)/pytest tests/test_pages.py
 
 .PHONY: check
-check: servers test lint types ## all that CI runs
+check: servers test lint types docs ## all that CI runs
 
 .PHONY: clean
 clean: ## remove what was made here; the servers in the cache stay
