@@ -14,7 +14,7 @@ import json
 import statistics
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 Sync = Callable[[], object]
 Async = Callable[[], Awaitable[object]]
@@ -40,7 +40,7 @@ def measure(
     for _ in range(rounds):
         for name, fn in candidates.items():
             times[name].append(_time(fn, counts[name]) / counts[name])
-    return {name: _figure(samples) for name, samples in times.items()}
+    return {name: figure(samples) for name, samples in times.items()}
 
 
 async def measure_async(
@@ -52,7 +52,7 @@ async def measure_async(
     for _ in range(rounds):
         for name, fn in candidates.items():
             times[name].append(await _time_async(fn, counts[name]) / counts[name])
-    return {name: _figure(samples) for name, samples in times.items()}
+    return {name: figure(samples) for name, samples in times.items()}
 
 
 def _time(fn: Sync, count: int) -> float:
@@ -83,7 +83,8 @@ async def _calibrate_async(fn: Async, seconds: float) -> int:
     return max(1, int(count * seconds * 1e9 / took))
 
 
-def _figure(samples: list[float]) -> Figure:
+def figure(samples: list[float]) -> Figure:
+    """What the rounds of one candidate gave."""
     return Figure(min(samples), statistics.median(samples), max(samples))
 
 
@@ -101,23 +102,35 @@ class Report:
         self._as_json: bool = options.json
         self._tables: dict[str, dict[str, dict[str, float]]] = {}
 
-    def add(self, title: str, figures: Mapping[str, Figure], *, floors: Mapping[str, str]) -> None:
+    def add(
+        self,
+        title: str,
+        figures: Mapping[str, Figure],
+        *,
+        floors: Mapping[str, str],
+        unit: str = "ns a call",
+        by: Literal["least", "median", "most"] = "least",
+        columns: str = "least, median, most",
+    ) -> None:
         """A table; `floors` names for a row the row that it is compared with.
 
-        The ratio is that of the least: what else runs on the machine can only add to a time.
+        The ratio is that of the least: what else runs on the machine can only add to a time. For a rate, or
+        a time that has chance in it, it is that of the medians (`by`).
+        Where "most" is a percentile, `columns` says so.
         """
         rows: dict[str, dict[str, float]] = {}
         for name, figure in figures.items():
             rows[name] = figure._asdict()
             if name in floors:
-                rows[name]["ratio"] = figure.least / figures[floors[name]].least
+                rows[name]["ratio"] = getattr(figure, by) / getattr(figures[floors[name]], by)
         self._tables[title] = rows
+        compared = columns.split(", ")[Figure._fields.index(by)]
         if not self._as_json:
-            self._print(title, rows, floors)
+            self._print(f"{title} ({unit}: {columns}; {compared} over its floor's)", rows, floors)
 
     def _print(self, title: str, rows: Mapping[str, Mapping[str, float]], floors: Mapping[str, str]) -> None:
         width = max(map(len, rows))
-        print(f"\n{title} (ns a call: least, median, most; least over its floor's)")
+        print(f"\n{title}")
         for name, row in rows.items():
             ratio = f"{row['ratio']:6.2f} x {floors[name]}" if "ratio" in row else ""
             print(f"  {name:{width}}  {row['least']:9.0f} {row['median']:9.0f} {row['most']:9.0f}  {ratio}")

@@ -1,13 +1,13 @@
 """aiohttp: a server that registers itself, and a client that calls services by their names."""
 
 import asyncio
-import ipaddress
 import signal
 import socket
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from contextlib import AsyncExitStack
 from dataclasses import replace
+from functools import lru_cache
 from typing import Any
 
 import aiohttp
@@ -157,6 +157,9 @@ class NoInstancesClientError(NoInstances, aiohttp.ClientConnectionError):
 CONNECT_RETRY = Retry(attempts=3, on=(aiohttp.ClientConnectorError,))
 """A connection that never came about sent nothing, so any request may go to another instance."""
 
+URLS = 256
+"""How many URLs, each for one instance, a middleware keeps."""
+
 
 def balanced(
     sd: Discovery[Any],
@@ -184,6 +187,9 @@ def balanced(
     else:
         chosen = services if callable(services) else frozenset(services).__contains__
 
+    # A URL keeps what was once worked out of it: the same object again spares aiohttp that.
+    aimed = lru_cache(maxsize=URLS)(_aimed)
+
     async def middleware(request: ClientRequest, handler: ClientHandlerType) -> ClientResponse:
         service = request.url.host
         if service is None or not chosen(service):
@@ -199,9 +205,11 @@ def balanced(
                 held = await balancer.lease(exclude=tried, timeout=timeout).__aenter__()
             except NoInstances as exc:
                 raise NoInstancesClientError(exc.service, exc.reason) from exc
-            tried.append(held.instance)
+            instance = held.instance
+            tried.append(instance)
             try:
-                _aim(request, url, held.instance)
+                request.url = aimed(url, instance.scheme, instance.host, instance.port)
+                request.headers[hdrs.HOST] = instance.address
                 response = await handler(request)
             except BaseException as exc:
                 held.release(exc)
@@ -209,7 +217,7 @@ def balanced(
                     raise
             else:
                 if response.status >= 500:
-                    held.fail(aiohttp.ClientError(f"{held.instance.address} answered {response.status}"))
+                    held.fail(aiohttp.ClientError(f"{instance.address} answered {response.status}"))
                 if response.connection is None:
                     held.release()
                 else:
@@ -220,19 +228,10 @@ def balanced(
 
 
 def _is_name(host: str) -> bool:
-    if "." in host or host == "localhost":
-        return False
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        return True
-    return False
+    return "." not in host and ":" not in host and host != "localhost"  # An address has either of the two.
 
 
-def _aim(request: ClientRequest, url: URL, instance: Instance) -> None:
-    """Send `request`, which was for `url`, to `instance`."""
-    url = url.with_host(instance.host).with_port(instance.port)
-    if instance.scheme is not None:
-        url = url.with_scheme(instance.scheme)
-    request.url = url
-    request.headers[hdrs.HOST] = instance.address
+def _aimed(url: URL, scheme: str | None, host: str, port: int) -> URL:
+    """`url` with the address of an instance."""
+    url = url.with_host(host).with_port(port)
+    return url if scheme is None else url.with_scheme(scheme)

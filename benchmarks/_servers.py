@@ -1,0 +1,18 @@
+"""The real servers that the benchmarks run beside, of the tests' own support."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent.parent))
+
+from tests.support.consul import ConsulAgent
+from tests.support.process import missing
+
+__all__ = ["ConsulAgent", "need"]
+
+
+def need(*names: str) -> None:
+    """End the program, as one that has succeeded, where a server wasn't built."""
+    if absent := missing(*names):
+        print(f"left out: {', '.join(absent)} isn't there (make servers)")
+        raise SystemExit(0)
