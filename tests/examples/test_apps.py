@@ -97,6 +97,17 @@ async def test_the_fastapi_application_deregisters_first_then_finishes_what_is_i
             await app.ends_well(status=-number if number is signal.SIGTERM else 0)
 
 
+async def test_each_worker_process_registers_itself_under_an_id_of_its_own(agent: ConsulAgent) -> None:
+    (port,) = free_ports(1)
+    uvicorn = ("-m", "uvicorn", "--app-dir", str(EXAMPLES), "--port", str(port), "--workers", "2")
+    async with Program(*uvicorn, "fastapi_app:app", REGISTRY=agent.url, PORT=str(port)) as app:
+        workers = await passing(agent, "greeter", 2)
+        assert set(workers.values()) == {port}
+        app.signal(signal.SIGTERM)
+        await gone(agent, "greeter")
+        assert await app.status() == 0
+
+
 async def test_the_script_sees_itself_come_and_go(agent: ConsulAgent) -> None:
     async with Program("script.py", agent.url) as script:
         first, came, went = (await script.ends_well()).splitlines()
