@@ -66,7 +66,7 @@ def test_python_parses(page: Path) -> None:
 
 
 def module(page: Path) -> str:
-    """The blocks of a page build on each other: they are one module, each line where it stands in the page."""
+    """The blocks of a page as one module, for they build on each other; each line keeps its number."""
     lines = [""] * len(page.read_text().splitlines())
     for block in BLOCK.finditer(page.read_text()):
         indent, language, body = block.groups()
@@ -98,7 +98,8 @@ def test_types_of_the_pages_are_what_they_say(tmp_path: Path) -> None:
 
 def test_the_page_on_testing_is_a_test_module_that_passes(tmp_path: Path) -> None:
     (tmp_path / "test_page.py").write_text(module(ROOT / "docs/testing.md"))
-    (tmp_path / "pytest.ini").write_text("[pytest]\nasyncio_mode = auto\nasyncio_default_fixture_loop_scope = function\n")
+    settings = ("[pytest]", "asyncio_mode = auto", "asyncio_default_fixture_loop_scope = function")
+    (tmp_path / "pytest.ini").write_text("\n".join(settings))
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_page.py"]
     result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stdout
