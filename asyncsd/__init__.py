@@ -16,8 +16,8 @@ from ._errors import (
     UnreachableError,
     UnsupportedError,
 )
-from ._health import http_status
-from ._models import Change, Event, Instance, Meta, Names, Query, Reply, Snapshot, Status
+from ._health import HealthCallback, http_status
+from ._models import Change, Consistency, Event, Instance, Meta, Names, Query, Reply, Snapshot, Status
 from ._names import NamesSubscription, NamesWatcher
 from ._poll import WatchHealth
 from ._protocols import (
@@ -34,7 +34,7 @@ from ._reachability import Reachability
 from ._registering import Registering
 from ._registrar import Registrar
 from ._registration import Check, GRPCCheck, Health, HTTPCheck, Record, Registration, TCPCheck, TTLCheck
-from ._states import RegistrationState, StateChange
+from ._states import ChangeHook, RegistrationState, StateChange
 from ._subscription import Subscription
 from ._watcher import Watcher
 from .balance import (
@@ -57,15 +57,18 @@ __all__ = [
     "BalancerStatistics",
     "CatalogBackend",
     "Change",
+    "ChangeHook",
     "Check",
     "Clock",
     "ClosedError",
+    "Consistency",
     "Discovery",
     "DiscoveryError",
     "DiscoveryHealth",
     "Event",
     "GRPCCheck",
     "Health",
+    "HealthCallback",
     "Held",
     "http_status",
     "HTTPCheck",

@@ -137,6 +137,10 @@ class Discovery(Generic[B_co]):
         except BaseException:
             self._loop = None
             raise
+        if self._closing is not None:  # By another task, while the backend opened.
+            if self._owns_backend:
+                await self._backend.aclose()
+            raise ClosedError("this Discovery was closed while it opened")
         self._balancers.open()
         return self
 
@@ -146,9 +150,9 @@ class Discovery(Generic[B_co]):
     async def aclose(self) -> None:
         """Deregister, end the watches and balancers, close the backend. Idempotent, from any task.
 
-        A cancellation is raised once this is done; it is bounded by the drain and linger times of the
-        registrations. RuntimeError inside a task of this Discovery, in a factory or a health callable: it
-        would wait for itself.
+        A cancellation is raised once this is done. That takes the drain and linger times of the registrations
+        at most, and 5 seconds for endpoints whose closing hangs. RuntimeError inside a task of this Discovery,
+        in a factory or a health callable: it would wait for itself.
         """
         if self._loop is None:
             return
@@ -246,7 +250,7 @@ class Discovery(Generic[B_co]):
         catalog = self._catalog()
         watch = self._watches.hold(
             None,
-            "",
+            "*",
             lambda: NamesWatcher(
                 catalog,
                 backoff=self._backoff,
@@ -256,9 +260,11 @@ class Discovery(Generic[B_co]):
                 reachability=self._reachability,
             ),
         )
+        subscription = watch.watcher.subscribe()
         try:
-            yield watch.watcher.subscribe()
+            yield subscription
         finally:
+            subscription.close()
             self._release(watch)
 
     def _release(self, watch: Shared[Any]) -> None:
@@ -296,11 +302,12 @@ class Discovery(Generic[B_co]):
         return DiscoveryHealth(
             self._reachability.reachable,
             {watcher.query: watcher.health() for watcher in running if isinstance(watcher, Watcher)},
-            tuple(self._standing()),
+            tuple(each for each in self._registrars if each.state != "deregistered"),
         )
 
-    def _standing(self) -> list[Registrar]:
-        return [registrar for registrar in self._registrars if registrar.state != "deregistered"]
+    def _note(self, registrar: Registrar) -> None:
+        standing = [each for each in self._registrars if each.state != "deregistered"]
+        self._registrars = [*standing, registrar]
 
     # -- balancers
 
@@ -440,5 +447,11 @@ class Discovery(Generic[B_co]):
             reachability=self._reachability,
             on_change=on_change,
         )
-        self._registrars = [*self._standing(), registrar]
-        return Registering(registrar, self._registrations, self._clock, timeout=timeout, required=required)
+        return Registering(
+            registrar,
+            self._registrations,
+            self._clock,
+            timeout=timeout,
+            required=required,
+            entered=self._note,
+        )

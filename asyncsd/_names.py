@@ -107,15 +107,21 @@ class NamesSubscription:
     def __init__(self, catalogue: "_Catalogue") -> None:
         self._catalogue = catalogue
         self._seen: Services | None = None
+        self._closed = False
+
+    def close(self) -> None:
+        """Leave the watch: a reader that waits learns that it is closed. Idempotent."""
+        self._closed = True
+        self._catalogue.wake()
 
     async def get(self) -> Services:
         """The services, once they are others than those of the last call. Cancelling it loses nothing.
 
-        Raises ClosedError once the watch is closed, and the error of a watch that died of a bug.
+        Raises ClosedError once the watch is closed or left, and the error of a watch that died of a bug.
         """
         known = self._catalogue
-        while known.services is None or known.services is self._seen:
-            if known.closed:
+        while self._closed or known.services is None or known.services is self._seen:
+            if self._closed or known.closed:
                 raise known.error or ClosedError("the watch of all services is closed")
             await known.changed.wait()
         self._seen = known.services
@@ -189,5 +195,9 @@ class _Catalogue:
 
     def _set(self, services: Services) -> None:
         self.services = services
+        self.wake()
+
+    def wake(self) -> None:
+        """Let every reader look again."""
         changed, self.changed = self.changed, asyncio.Event()
         changed.set()

@@ -1,5 +1,6 @@
 """The context in which a Discovery registers."""
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from ._errors import UnreachableError
@@ -16,10 +17,17 @@ __all__ = ["Registering"]
 class Registering:
     """What `Discovery.register` returns: `async with` gives the Registrar, and deregisters at its end."""
 
-    __slots__ = ("_clock", "_required", "_task", "_tasks", "_timeout", "registrar")
+    __slots__ = ("_clock", "_entered", "_required", "_task", "_tasks", "_timeout", "registrar")
 
     def __init__(
-        self, registrar: Registrar, tasks: TaskOwner, clock: Clock, *, timeout: float, required: bool
+        self,
+        registrar: Registrar,
+        tasks: TaskOwner,
+        clock: Clock,
+        *,
+        timeout: float,
+        required: bool,
+        entered: Callable[[Registrar], None],
     ) -> None:
         self.registrar: Registrar = registrar
         """What entering gives, for who needs it before."""
@@ -27,10 +35,14 @@ class Registering:
         self._clock = clock
         self._timeout = timeout
         self._required = required
+        self._entered = entered
         self._task: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Registrar:
         service = self.registrar.registration.service
+        if self._task is not None:
+            raise RuntimeError(f"this registration of {service!r} was entered before: call register() again")
+        self._entered(self.registrar)
         self._task = self._tasks.spawn(self.registrar.run(), role="registrar", service=service)
         try:
             async with self._clock.timeout(self._timeout):

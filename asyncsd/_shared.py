@@ -22,10 +22,11 @@ W = TypeVar("W", bound=Runs)
 class Shared(Generic[W]):
     """A running watcher, and how many hold it."""
 
-    __slots__ = ("holders", "key", "lingering", "task", "watcher")
+    __slots__ = ("holders", "key", "lingering", "service", "task", "watcher")
 
-    def __init__(self, key: Hashable, watcher: W, task: asyncio.Task[None]) -> None:
+    def __init__(self, key: Hashable, service: str, watcher: W, task: asyncio.Task[None]) -> None:
         self.key = key
+        self.service = service
         self.watcher = watcher
         self.task = task
         self.holders = 0
@@ -55,7 +56,8 @@ class SharedWatches:
         watch: Shared[W] | None = self._watches.get(key)
         if watch is None or watch.task.done():
             watcher = make()
-            watch = Shared(key, watcher, self._tasks.spawn(watcher.run(), role="watch", service=service))
+            task = self._tasks.spawn(watcher.run(), role="watch", service=service)
+            watch = Shared(key, service, watcher, task)
             self._watches[key] = watch
         watch.holders += 1
         if watch.lingering is not None:
@@ -67,7 +69,7 @@ class SharedWatches:
         """A holder less."""
         watch.holders -= 1
         if watch.holders == 0 and not watch.task.done():
-            watch.lingering = self._tasks.spawn(self._end(watch), role="linger", service=str(watch.key))
+            watch.lingering = self._tasks.spawn(self._end(watch), role="linger", service=watch.service)
 
     async def _end(self, watch: Shared[Any]) -> None:
         await self._clock.sleep(self._linger)

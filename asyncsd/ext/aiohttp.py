@@ -1,6 +1,8 @@
 """aiohttp: a server that registers itself, and a client that calls services by their names."""
 
 import asyncio
+import inspect
+import random
 import signal
 import socket
 import threading
@@ -15,6 +17,7 @@ from aiohttp import ClientHandlerType, ClientMiddlewareType, ClientRequest, Clie
 from yarl import URL
 
 from asyncsd import (
+    Backoff,
     Discovery,
     Instance,
     NoInstances,
@@ -154,7 +157,9 @@ class NoInstancesClientError(NoInstances, aiohttp.ClientConnectionError):
     """NoInstances, for who catches aiohttp's ClientError."""
 
 
-CONNECT_RETRY = Retry(attempts=3, on=(aiohttp.ClientConnectorError,))
+CONNECT_RETRY = Retry(
+    attempts=3, on=(aiohttp.ClientConnectorError,), backoff=Backoff(initial=0.01, maximum=0.1)
+)
 """A connection that never came about sent nothing, so any request may go to another instance."""
 
 URLS = 256
@@ -179,9 +184,16 @@ def balanced(
 
     An exception, or a status of 500 and up, counts as a failure of the instance; its load lasts until the
     response is released. `retry` is for requests whose body can be sent again; by default those whose
-    connection failed go to another instance. Without an instance for `timeout` seconds it raises
-    NoInstancesClientError. A cancellation gives the load back and counts as neither.
+    connection failed go to another instance. What is raised in the end is the last attempt's own error; its
+    time limits are aiohttp's (`ClientTimeout(total=..., sock_connect=...)`, where total is for all attempts).
+    Without an instance for `timeout` seconds it raises NoInstancesClientError. A cancellation gives the load
+    back and counts as neither.
     """
+    if retry is not None and (retry.timeout is not None or retry.attempt_timeout is not None):
+        raise ValueError(
+            "balanced(retry=): aiohttp has time limits of its own for requests; leave timeout and "
+            "attempt_timeout out, and give the session, or a request, timeout=ClientTimeout(total=..., sock_connect=...)"
+        )
     if services is None:
         chosen: Callable[[str], bool] = _is_name
     else:
@@ -189,6 +201,7 @@ def balanced(
 
     # A URL keeps what was once worked out of it: the same object again spares aiohttp that.
     aimed = lru_cache(maxsize=URLS)(_aimed)
+    rng = random.Random()
 
     async def middleware(request: ClientRequest, handler: ClientHandlerType) -> ClientResponse:
         service = request.url.host
@@ -199,6 +212,7 @@ def balanced(
         url = request.url
         balancer = sd.balancer(service, policy)
         tried: list[Instance] = []
+        errors: list[Exception] = []
         while True:
             try:
                 # Entered by hand: it is left when the response is released, which may be much later.
@@ -211,10 +225,14 @@ def balanced(
                 request.url = aimed(url, instance.scheme, instance.host, instance.port)
                 request.headers[hdrs.HOST] = instance.address
                 response = await handler(request)
+            except Exception as exc:
+                held.release(exc)
+                errors.append(exc)
+                if retry is None or not isinstance(exc, retry.on) or not await _goes_on(retry, errors, rng):
+                    raise
             except BaseException as exc:
                 held.release(exc)
-                if retry is None or len(tried) >= retry.attempts or not isinstance(exc, retry.on):
-                    raise
+                raise
             else:
                 if response.status >= 500:
                     held.fail(aiohttp.ClientError(f"{instance.address} answered {response.status}"))
@@ -225,6 +243,18 @@ def balanced(
                 return response
 
     return middleware
+
+
+async def _goes_on(retry: Retry, errors: list[Exception], rng: random.Random) -> bool:
+    """Whether there is another attempt, once the backoff before it is over."""
+    if retry.callback is not None:
+        verdict = retry.callback(len(errors), tuple(errors))
+        if (await verdict if inspect.isawaitable(verdict) else verdict) is False:
+            return False
+    if len(errors) >= retry.attempts:
+        return False
+    await asyncio.sleep(retry.backoff.delay(len(errors) - 1, rng))
+    return True
 
 
 def _is_name(host: str) -> bool:

@@ -41,7 +41,10 @@ async def discovery(request: web.Request) -> web.Response:
     except BackendError as exc:
         raise web.HTTPBadGateway(text=str(exc)) from exc
     return web.json_response(
-        [{"id": i.id, "address": i.address, "tags": i.tags, "url": i.url()} for i in instances]
+        [
+            {"id": i.id, "address": i.address, "tags": i.tags, "url": i.url() if i.port else None}
+            for i in instances
+        ]
     )
 
 

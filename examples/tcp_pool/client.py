@@ -7,11 +7,12 @@ The balancer makes a pool when an instance appears, and closes it when the insta
 
 import argparse
 import asyncio
+import sys
 from collections import Counter
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
-from asyncsd import Discovery, Instance, LeastOutstanding, Retry
+from asyncsd import Discovery, DiscoveryError, Instance, LeastOutstanding, Retry
 from asyncsd.backends.consul import ConsulBackend
 
 Connection = tuple[asyncio.StreamReader, asyncio.StreamWriter]
@@ -88,4 +89,7 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    try:
+        asyncio.run(main())
+    except DiscoveryError as exc:
+        sys.exit(f"the call failed: {exc}")

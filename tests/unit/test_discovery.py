@@ -112,6 +112,25 @@ class TestOpening:
         with pytest.raises(ValueError, match=r"consul://, memory://; got 'redis'"):
             Discovery.from_url("redis://localhost")
 
+    async def test_closed_while_it_opens_it_leaves_nothing_open(self) -> None:
+        opening, go_on = asyncio.Event(), asyncio.Event()
+
+        class Slow(MemoryBackend):
+            async def __aenter__(self) -> Self:
+                opening.set()
+                await go_on.wait()
+                return await super().__aenter__()
+
+        backend = Slow()
+        sd = Discovery(backend)
+        entering = asyncio.create_task(sd.__aenter__())
+        await opening.wait()
+        await sd.aclose()
+        go_on.set()
+        with pytest.raises(ClosedError, match="while it opened"):
+            await entering
+        assert not backend.is_open
+
 
 class TestClosing:
     async def test_it_can_be_closed_twice_and_by_several_at_once(self, registry: MemoryBackend) -> None:
@@ -252,6 +271,16 @@ class TestWatching:
             await clock.advance(1.0)
             assert sorted(await names.get()) == ["users"]
 
+    async def test_a_reader_of_the_names_learns_that_the_block_was_left(
+        self, sd: Discovery[Any], clock: FakeClock
+    ) -> None:
+        async with sd.watch_services() as names:
+            await names.get()
+            reading = asyncio.create_task(names.get())
+            await clock.settle()
+        with pytest.raises(ClosedError):
+            await reading
+
     async def test_a_registry_without_a_catalogue_says_so(self) -> None:
         async with Discovery(_ReadOnly()) as sd:
             with pytest.raises(UnsupportedError, match="_ReadOnly can't list"):
@@ -387,6 +416,15 @@ class TestRegistering:
         async with Discovery(_ReadOnly()) as sd:
             with pytest.raises(UnsupportedError, match="_ReadOnly is for reading only"):
                 sd.register(ME)  # type: ignore[misc]
+
+    async def test_one_is_entered_once(self, sd: Discovery[Any]) -> None:
+        registering = sd.register(ME)
+        assert sd.health().registrations == (), "nothing happens before it is entered"
+        async with registering:
+            with pytest.raises(RuntimeError, match="call register"):
+                await registering.__aenter__()
+            assert len(sd.health().registrations) == 1
+        assert len(await sd.instances("users")) == 2
 
     async def test_several_registrations_stand_side_by_side(self, sd: Discovery[Any]) -> None:
         async with sd.register(ME) as one, sd.register(ME) as two:

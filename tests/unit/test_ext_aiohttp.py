@@ -3,7 +3,7 @@
 import asyncio
 import os
 import signal
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -163,6 +163,30 @@ class TestBalanced:
         async with aiohttp.ClientSession(middlewares=(middleware,)) as session:
             with pytest.raises(aiohttp.ClientConnectorError):
                 await fetch(session, "http://users/")
+
+    async def test_a_callback_is_told_of_each_failure_and_may_end_it(self, sd: Discovery[Any]) -> None:
+        sd.backend.clear()
+        sd.backend.put(Instance(id="dead", service="users", host="127.0.0.1", port=unused_port()))
+        told: list[int] = []
+
+        async def callback(attempt: int, errors: Sequence[Exception]) -> bool:
+            told.append(attempt)
+            assert isinstance(errors[-1], aiohttp.ClientConnectorError)
+            return attempt < 2
+
+        middleware = sd_aiohttp.balanced(sd, retry=Retry(attempts=9, on=(OSError,), callback=callback))
+        async with aiohttp.ClientSession(middlewares=(middleware,)) as session:
+            with pytest.raises(aiohttp.ClientConnectorError):
+                await fetch(session, "http://users/")
+        assert told == [1, 2]
+
+    async def test_time_limits_are_aiohttps_own(self, sd: Discovery[Any]) -> None:
+        with pytest.raises(ValueError, match="ClientTimeout"):
+            sd_aiohttp.balanced(sd, retry=Retry(timeout=1.0, on=(OSError,)))
+        middleware = sd_aiohttp.balanced(sd)
+        async with aiohttp.ClientSession(middlewares=(middleware,)) as session:
+            with pytest.raises(TimeoutError):
+                await fetch(session, "http://users/hang", timeout=aiohttp.ClientTimeout(total=0.05))
 
     async def test_a_body_is_sent(self, session: Any, servers: list[Server]) -> None:
         async with session.post("http://users/", json={"a": 1}) as response:
