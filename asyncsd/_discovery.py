@@ -151,8 +151,8 @@ class Discovery(Generic[B_co]):
         """Deregister, end the watches and balancers, close the backend. Idempotent, from any task.
 
         A cancellation is raised once this is done. That takes the drain and linger times of the registrations
-        at most, and 5 seconds for endpoints whose closing hangs. RuntimeError inside a task of this Discovery,
-        in a factory or a health callable: it would wait for itself.
+        at most, and 5 seconds for endpoints whose closing hangs. RuntimeError inside a task of this
+        Discovery, in a factory or a health callable: it would wait for itself.
         """
         if self._loop is None:
             return

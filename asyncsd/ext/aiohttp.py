@@ -192,7 +192,8 @@ def balanced(
     if retry is not None and (retry.timeout is not None or retry.attempt_timeout is not None):
         raise ValueError(
             "balanced(retry=): aiohttp has time limits of its own for requests; leave timeout and "
-            "attempt_timeout out, and give the session, or a request, timeout=ClientTimeout(total=..., sock_connect=...)"
+            "attempt_timeout out, and give the session, or a request, "
+            "timeout=ClientTimeout(total=..., sock_connect=...)"
         )
     if services is None:
         chosen: Callable[[str], bool] = _is_name
