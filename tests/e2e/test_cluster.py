@@ -147,7 +147,9 @@ async def test_a_registration_moves_when_its_agent_stays_away_and_leaves_no_ghos
                     return [each for each in await catalog(order[1]) if each[2] == "passing"] == wanted
 
                 async def no_ghost() -> bool:
-                    return await catalog(order[1]) == wanted
+                    # It came back with its data: the others learn of what it has there a moment later.
+                    kept = await asyncio.to_thread(call, f"{order[0]}/v1/agent/services")
+                    return not kept and await catalog(order[1]) == wanted
 
                 await eventually(all_pass, within=30.0)
                 await cluster.start(home)
