@@ -14,5 +14,5 @@ __all__ = ["ConsulAgent", "need"]
 def need(*names: str) -> None:
     """End the program, as one that has succeeded, where a server wasn't built."""
     if absent := missing(*names):
-        print(f"left out: {', '.join(absent)} isn't there (make servers)")
+        print(f"left out: {', '.join(absent)} isn't there (make servers)", file=sys.stderr)
         raise SystemExit(0)
