@@ -7,6 +7,7 @@ from typing import TypeAlias
 from ._models import Status
 from ._protocols import Clock
 from ._registration import Health
+from ._tasks import strays_are_errors
 
 __all__ = ["HealthAnswer", "HealthCallback", "as_health", "ask_health", "http_status"]
 
@@ -34,14 +35,19 @@ def as_health(answer: HealthAnswer) -> Health:
 
 
 async def ask_health(source: HealthCallback, *, clock: Clock, limit: float) -> Health:
-    """What `source` says, within `limit` seconds; raises what it raises, and TimeoutError past the limit."""
-    answer = source()
-    if inspect.isawaitable(answer):
-        try:
-            async with clock.timeout(limit):
-                answer = await answer
-        except TimeoutError as exc:
-            raise TimeoutError(str(exc) or f"health= gave no answer within {limit:g} s") from exc
+    """What `source` says, within `limit` seconds.
+
+    Raises what it raises, TimeoutError past the limit, and RuntimeError when something that it awaits was
+    cancelled.
+    """
+    with strays_are_errors("health="):
+        answer = source()
+        if inspect.isawaitable(answer):
+            try:
+                async with clock.timeout(limit):
+                    answer = await answer
+            except TimeoutError as exc:
+                raise TimeoutError(str(exc) or f"health= gave no answer within {limit:g} s") from exc
     return as_health(answer)
 
 

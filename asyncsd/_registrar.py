@@ -23,7 +23,7 @@ from ._protocols import Clock, RegistryBackend
 from ._reachability import Reachability
 from ._registration import Health, MetaSource, Record, Registration, Tags, TTLCheck, Weight
 from ._states import ChangeHook, RegistrationState, StateChange, States
-from ._tasks import finish
+from ._tasks import finish, strays_are_errors
 
 __all__ = ["HealthCallback", "Registrar", "RegistrationState", "StateChange", "http_status"]
 
@@ -214,7 +214,8 @@ class Registrar:
         if not self._seeded:
             self._rng.seed()  # Workers that were forked from one process share no jitter.
         try:
-            await self._live()
+            with strays_are_errors("a call of the backend's"):
+                await self._live()
         except Exception as exc:
             self._bug = exc
             logger.exception("the registrar of %s ends by a bug", self._name)
@@ -281,7 +282,8 @@ class Registrar:
     def _make_record(self, host: str) -> tuple[Record, Exception | None]:
         """The record that is wanted now; the last good one, with the error, when a callable raises."""
         try:
-            self._wanted = self.registration.record(id=self.id, host=host)
+            with strays_are_errors("a callable of the registration"):
+                self._wanted = self.registration.record(id=self.id, host=host)
         except Exception as exc:
             if self._wanted is None:
                 raise _Unmade(exc) from exc
@@ -310,12 +312,13 @@ class Registrar:
 
     async def _leave(self) -> None:
         try:
-            error = await self._holder.leave(
-                drain=self._drain,
-                linger=self._linger,
-                interval=self._interval,
-                draining=lambda: self._states.become("draining", None, id=self.id),
-            )
+            with strays_are_errors("a call of the backend's"):
+                error = await self._holder.leave(
+                    drain=self._drain,
+                    linger=self._linger,
+                    interval=self._interval,
+                    draining=lambda: self._states.become("draining", None, id=self.id),
+                )
         except Exception as exc:
             self._bug = self._bug or exc
             self._left(exc)

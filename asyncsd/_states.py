@@ -8,6 +8,7 @@ from typing import Literal, NamedTuple, TypeAlias
 
 from ._errors import BackendError, ClosedError, DiscoveryError
 from ._protocols import Clock
+from ._tasks import strays_are_errors
 
 __all__ = ["ChangeHook", "RegistrationState", "StateChange", "States"]
 
@@ -71,7 +72,8 @@ class States:
         change = StateChange(self._service, id, before, state, error, self.since)
         for hook in self._hooks:
             try:
-                hook(change)
+                with strays_are_errors("the hook"):
+                    hook(change)
             except Exception:
                 logger.exception("a hook for the state of %s failed", self._service)
         return True

@@ -1,12 +1,13 @@
 """Tasks that have an owner, and cleanup that a cancellation can't cut short."""
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterator
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import anyio
 
-__all__ = ["TaskOwner", "ended", "finish"]
+__all__ = ["TaskOwner", "ended", "finish", "strays_are_errors"]
 
 T = TypeVar("T")
 
@@ -65,6 +66,21 @@ class TaskOwner:
     async def aclose(self) -> None:
         """Cancel and await all tasks. Idempotent."""
         await self.cancel(*self._tasks)
+
+
+@contextmanager
+def strays_are_errors(what: str) -> Iterator[None]:
+    """RuntimeError for a CancelledError that isn't this task's: `what`, or what it awaits, was cancelled.
+
+    Passed on, it would end the task as if its owner had cancelled it, and nobody would hear of it.
+    """
+    try:
+        yield
+    except asyncio.CancelledError as exc:
+        task = asyncio.current_task()
+        if task is not None and task.cancelling():
+            raise
+        raise RuntimeError(f"{what} was cancelled") from exc
 
 
 async def ended(*tasks: asyncio.Task[Any]) -> None:

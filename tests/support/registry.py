@@ -32,7 +32,7 @@ class FaultyBackend:
         self.clock = clock
         self.memory = MemoryBackend(clock=clock)
         self.calls: list[Call] = []
-        self.always: dict[str, Exception] = {}
+        self.always: dict[str, BaseException] = {}
         self.next: dict[str, deque[Exception | None]] = {}
         self.hanging: set[str] = set()
         self.slow: dict[str, float] = {}
@@ -53,7 +53,7 @@ class FaultyBackend:
     async def aclose(self) -> None:
         await self.memory.aclose()
 
-    def fail(self, *names: str, error: Exception) -> None:
+    def fail(self, *names: str, error: BaseException) -> None:
         """Every call of these names, or of "any", fails until `heal`."""
         self.always.update(dict.fromkeys(names, error))
 

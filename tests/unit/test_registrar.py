@@ -5,6 +5,7 @@ import logging
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from itertools import pairwise
+from typing import Any
 
 import anyio
 import pytest
@@ -448,3 +449,38 @@ async def test_a_bug_ends_it_deregistered_and_reaches_who_waits(
 def test_its_repr_says_who_and_how_it_is() -> None:
     registrar = Registrar(MemoryBackend(), Registration(service="greeter", port=80))
     assert repr(registrar) == "<Registrar greeter registering>"
+
+
+@pytest.mark.parametrize("call", ["local_host", "register", "renew"])
+async def test_a_call_that_is_cancelled_by_itself_is_a_bug_and_no_silent_end(
+    world: World, caplog: pytest.LogCaptureFixture, call: str
+) -> None:
+    world.backend.fail(call, error=asyncio.CancelledError())
+    registrar = world.registrar(replace(ME, host=None))
+    task = asyncio.get_running_loop().create_task(registrar.run())
+    with pytest.raises(RuntimeError, match="a call of the backend's was cancelled"):
+        await task
+    with pytest.raises(RuntimeError, match="a call of the backend's was cancelled"):
+        await registrar.ready()
+    assert registrar.state == "deregistered"
+    assert "ends by a bug" in caplog.text
+    assert await world.instances() == ()
+
+
+def cancelled(*_: object) -> Any:
+    raise asyncio.CancelledError
+
+
+async def test_a_callable_that_raises_a_cancellation_is_a_broken_callable(world: World) -> None:
+    registrar = world.start(replace(ME, tags=cancelled))
+    with pytest.raises(RuntimeError, match="a callable of the registration was cancelled"):
+        await registrar.ready()
+    assert registrar.state == "failing"
+
+
+async def test_a_hook_that_raises_a_cancellation_is_told_of_and_changes_nothing(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    registrar = await world.ready(on_change=cancelled)
+    assert registrar.state == "registered"
+    assert "a hook for the state of greeter failed" in caplog.text

@@ -130,6 +130,40 @@ async def test_a_timeout_of_the_callable_s_own_keeps_its_text(world: World) -> N
     assert await registrar.check_health() == Health("critical", "the database is slow")
 
 
+async def test_one_that_awaits_something_cancelled_is_critical_and_the_registration_stands(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    gone: list[asyncio.Future[bool]] = []
+
+    async def health() -> bool:
+        return not gone or await gone[0]
+
+    registrar = await world.ready(health=health)
+    gone.append(asyncio.get_running_loop().create_future())
+    gone[0].cancel()
+    await world.clock.advance(5.0)
+    assert await status(world) == "critical"
+    assert world.backend.named("renew")[-1].args[1] == Health("critical", "health= was cancelled")
+    assert registrar.state == "registered"
+    assert "health= was cancelled" in caplog.text
+    gone.clear()
+    await world.clock.advance(5.0)
+    assert await status(world) == "passing"
+
+
+async def test_a_route_that_is_cancelled_while_it_asks_is_cancelled(world: World) -> None:
+    async def health() -> bool:
+        await asyncio.get_running_loop().create_future()
+        return True
+
+    registrar = world.registrar(health=health)
+    asking = asyncio.ensure_future(registrar.check_health())
+    await asyncio.sleep(0)
+    asking.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await asking
+
+
 async def test_without_a_callable_it_passes(world: World) -> None:
     registrar = await world.ready()
     assert await registrar.check_health() == Health("passing")

@@ -173,6 +173,18 @@ async def test_a_bug_in_the_deregistration_is_raised(world: World) -> None:
     assert registrar.state == "deregistered"
 
 
+async def test_a_deregistration_that_is_cancelled_by_itself_is_raised_as_a_bug(world: World) -> None:
+    registrar = await world.ready()
+    world.backend.fail("deregister", error=asyncio.CancelledError())
+    task = world.tasks.pop()
+    task.cancel()
+    await world.clock.advance(1.0)
+    assert registrar.state == "deregistered"
+    assert "a call of the backend's was cancelled" in str(registrar.error)
+    with pytest.raises(RuntimeError, match="a call of the backend's was cancelled"):
+        await task
+
+
 async def test_a_task_that_is_cancelled_before_it_began_registers_nothing(world: World) -> None:
     task = world.run(world.registrar())
     task.cancel()
