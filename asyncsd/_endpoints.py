@@ -93,7 +93,7 @@ class Endpoints(Generic[T]):
         before, self._current = self._current, {}
         for instance in instances:
             key = identity(instance)
-            endpoint = before.pop(key, None)
+            endpoint = before.pop(key, None) or self._current.get(key)
             if endpoint is None:
                 endpoint = Endpoint[T](instance)
                 endpoint.task = self._owner.spawn(

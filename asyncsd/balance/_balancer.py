@@ -171,8 +171,8 @@ class Balancer(Generic[T]):
     async def run(self, queue: asyncio.Queue[Event]) -> None:
         """Take in the Events of `queue` until one says that the watch is closed; picks are ClosedError then.
 
-        When it is cancelled, the endpoints are closed first, within 5 seconds; it may be run again, and
-        picks of a balancer without a factory go on from the last list.
+        When it is cancelled, the endpoints are closed first, within 5 seconds; it may be run again, and then
+        makes those of the last list anew. Picks of a balancer without a factory go on from that meanwhile.
         """
         pool = self._pool
         if self._running:
@@ -208,8 +208,8 @@ class Balancer(Generic[T]):
         pool = self._pool
         if not pool.keep:
             await pool.close_endpoints(LINGER)
-        elif pool.endpoints is not None:
-            pool.endpoints.pause()
+        else:
+            pool.pause()
 
     def feed(self, event: Event) -> None:
         """Take in one Event, for a program that has no queue. With a factory, a loop has to be running."""

@@ -4,11 +4,13 @@ import asyncio
 import random
 from collections import Counter
 from collections.abc import Callable, Sequence
+from itertools import islice
+from operator import eq
 from typing import Any, Generic, TypeVar, cast
 
 from asyncsd._endpoints import Close, Endpoints
 from asyncsd._errors import ClosedError, DiscoveryError, NoInstances
-from asyncsd._models import Event, Instance, Snapshot
+from asyncsd._models import Event, Instance, Snapshot, identity
 from asyncsd._protocols import Clock, Picker, Policy
 
 __all__ = ["Pool"]
@@ -21,6 +23,7 @@ class Pool(Generic[T]):
 
     __slots__ = (
         "_event",
+        "_listed",
         "_name",
         "_plain",
         "_ready",
@@ -54,6 +57,8 @@ class Pool(Generic[T]):
     ) -> None:
         self._name = name
         self._event: Event | None = None
+        self._listed: Snapshot | None = None
+        """Whose instances are candidates, or have endpoints; None while that of no list is so."""
         self._ready = asyncio.Event()
         self._refreshing = False
         self._wake: Callable[[], None] | None = None
@@ -101,15 +106,15 @@ class Pool(Generic[T]):
         # A snapshot of None, of a watch that hasn't heard anything, takes nothing from what was known before.
         if event.snapshot is None or (self.dropped and self.troubled_since is not None):
             return
-        if event.snapshot is not self.snapshot or self.dropped:
-            self.dropped = False
-            self.snapshot = event.snapshot
-            self._list(event.snapshot.instances)
+        self.dropped = False
+        self.snapshot = event.snapshot
+        self._list()
 
     def drop(self) -> None:
         """Forget the list: it has been doubtful for too long."""
         self.dropped = True
-        self._list(())
+        self._listed = None
+        self._choose_from(())
 
     def close(self) -> None:
         """Refuse every pick from now on, and tell those who wait."""
@@ -118,7 +123,13 @@ class Pool(Generic[T]):
         self.use(())
         self._ready.set()
 
-    def _list(self, instances: Sequence[Instance]) -> None:
+    def _list(self) -> None:
+        """Choose from the last list that was heard, unless that is done already."""
+        if self.snapshot is not None and not self.dropped and self.snapshot is not self._listed:
+            self._listed = self.snapshot
+            self._choose_from(_distinct(self.snapshot.instances))
+
+    def _choose_from(self, instances: Sequence[Instance]) -> None:
         if self.endpoints is None:
             self.use(instances)
         else:
@@ -169,10 +180,11 @@ class Pool(Generic[T]):
             wake()
 
     def awake(self) -> None:
-        """Be awake: the list is kept up to date from now on."""
+        """Be awake: the list is kept up to date from now on; endpoints that were closed are made again."""
         self.keep = False
         self._wake = None
         self.next = self._plain
+        self._list()
 
     def _wake_and_pick(self) -> Instance:
         self.rouse()
@@ -221,8 +233,15 @@ class Pool(Generic[T]):
     async def close_endpoints(self, linger: float) -> None:
         """Close all endpoints, and pick none of them meanwhile."""
         if self.endpoints is not None:
+            self._listed = None
             self.use(())
             await self.endpoints.aclose(linger)
+
+    def pause(self) -> None:
+        """Keep the endpoints there are, and try for no others."""
+        if self.endpoints is not None:
+            self._listed = None
+            self.endpoints.pause()
 
     def _refuse(self) -> Instance:
         raise self.reason()
@@ -256,6 +275,17 @@ class Pool(Generic[T]):
             if (error := self._event.error) is not None:
                 told += f": {type(error).__name__}: {error}"
         return NoInstances(service, told)
+
+
+def _distinct(instances: Sequence[Instance]) -> Sequence[Instance]:
+    """`instances` without the second of two that are the same to a caller: registered on two nodes, say.
+
+    They are ordered by id, so those stand side by side.
+    """
+    ids = [instance.id for instance in instances]
+    if not any(map(eq, ids, islice(ids, 1, None))):
+        return instances
+    return list({identity(instance): instance for instance in instances}.values())
 
 
 def _count(number: int) -> str:

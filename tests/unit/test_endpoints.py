@@ -1,6 +1,7 @@
 """Endpoints of a user's own: when they are made, which are used, when they are closed."""
 
 import asyncio
+import dataclasses
 import logging
 import random
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
@@ -405,6 +406,31 @@ async def test_a_cancelled_run_closes_the_endpoints_first_and_may_be_run_again(w
     here.running = asyncio.ensure_future(here.balancer.run(here.queue))
     await here.hear(instances(3))
     assert here.ready() == ids(instances(3))
+
+
+async def test_a_run_makes_the_endpoints_of_the_last_list_anew(world: Make) -> None:
+    here = world()
+    event = heard(instances(2))
+    here.queue.put_nowait(event)
+    await here.clock.settle()
+    here.running.cancel()
+    await asyncio.wait([here.running])
+    assert here.ready() == set()
+    here.running = asyncio.ensure_future(here.balancer.run(here.queue))
+    await here.clock.settle()
+    assert here.ready() == ids(instances(2)), "though nothing was heard since"
+    here.queue.put_nowait(event)
+    await here.clock.settle()
+    assert len(here.made) == 4, "two for each run"
+
+
+async def test_an_instance_on_two_nodes_has_one_endpoint(world: Make) -> None:
+    here = world()
+    for tag in "abc":
+        await here.hear([dataclasses.replace(instances(1)[0], node=node, tags=(tag,)) for node in ("a", "b")])
+    assert len(here.made) == 1
+    await here.hear(instances(2)[1:])
+    assert [channel.closed for channel in here.made] == [1, 0]
 
 
 async def test_endpoints_outlast_a_sleep(world: Make) -> None:

@@ -4,14 +4,15 @@ import asyncio
 import contextlib
 import dataclasses
 import random
+from collections import Counter
 from collections.abc import Callable, Sequence
 
 import pytest
 
 from asyncsd import ClosedError, Event, Instance, NoInstances, UnreachableError
 from asyncsd._models import Snapshot
-from asyncsd._protocols import Clock
-from asyncsd.balance import Balancer, LeastOutstanding, RoundRobin
+from asyncsd._protocols import Clock, Policy
+from asyncsd.balance import Balancer, LeastOutstanding, PeakEWMA, Random, RoundRobin
 from asyncsd.testing import FakeClock
 from tests.unit.balance.support import QUERY, closed, heard, instances
 
@@ -254,6 +255,16 @@ def test_instances_of_weight_zero_are_used_only_if_there_is_no_other() -> None:
     assert {balancer.pick() for _ in range(30)} == {fit[1]}
     balancer.feed(heard([fit[0], fit[2]]))
     assert {balancer.pick() for _ in range(30)} == {fit[0], fit[2]}
+
+
+@pytest.mark.parametrize("policy", [RoundRobin(), Random(), LeastOutstanding(), PeakEWMA()])
+def test_an_instance_on_two_nodes_has_one_share(policy: Policy) -> None:
+    one, other = instances(2)
+    balancer = Balancer(policy, rng=random.Random(1))
+    balancer.feed(heard([dataclasses.replace(one, node="a"), dataclasses.replace(one, node="b"), other]))
+    shares = Counter(balancer.pick().id for _ in range(1_000))
+    assert len(balancer.endpoints()) == 2
+    assert 400 < shares[one.id] < 600
 
 
 async def test_the_list_is_dropped_after_so_long_on_errors_and_comes_back(clock: FakeClock) -> None:
