@@ -152,47 +152,65 @@ class LeaseHolder:
         """Drain, then deregister; the error that kept it from being deregistered, if any.
 
         The calls may take `linger` seconds together, the drain its own. `draining` is called as it begins.
+        A first cancellation skips what comes before the deregistration; one that meets that is raised.
         """
         self._leaving = True
         end = self._clock.time() + linger
-        if self._submitting is not None:
-            try:
-                async with self._clock.timeout(linger / 2):
-                    await asyncio.wait((self._submitting,))
-            except TimeoutError:
-                pass
-            await self._tasks.cancel(self._submitting)
-        if self._observing is not None:
-            await self._tasks.cancel(self._observing)
-        if self.lease is not None:
-            if drain > 0 and self.lost is None:
+        try:
+            await self._settle(linger / 2)
+            if self.lease is not None and drain > 0 and self.lost is None:
                 draining()
-                end += await self._drain(self.lease, drain, end, interval)
+                if await self._take_out(self.lease, end):
+                    began = self._clock.time()
+                    try:
+                        await self._stay_out(self.lease, began + drain, interval)
+                    finally:
+                        end += self._clock.time() - began
+        except asyncio.CancelledError:
+            # Whoever wants it out of rotation first doesn't cancel this task. The end of the loop does: that
+            # of `asyncio.run` after a second Ctrl-C, or with a registrar that nobody has waited for.
+            logger.info("leaving is cut short: it is deregistered at once")
+            if (task := asyncio.current_task()) is not None:
+                task.uncancel()
+        if self.lease is not None:
             return await self._deregister(self.lease, end)
         if self._unanswered is not None:
             # No answer said that it stands, and none that it doesn't.
             return await self._deregister(Lease(self._unanswered, where=""), end, again=False)
         return None
 
-    async def _drain(self, lease: Lease, drain: float, end: float, interval: float) -> float:
-        """Take it out of rotation and wait; the seconds that the wait took."""
+    async def _settle(self, within: float) -> None:
+        """Let a submission come to its end, for `within` seconds at most; nothing runs on after it."""
+        tasks = [task for task in (self._submitting, self._observing) if task is not None]
+        try:
+            if self._submitting is not None:
+                async with self._clock.timeout(within):
+                    await asyncio.wait((self._submitting,))
+        except TimeoutError:
+            pass
+        finally:
+            await self._tasks.cancel(*tasks)
+
+    async def _take_out(self, lease: Lease, end: float) -> bool:
+        """Whether others could be told that it is out of rotation."""
         try:
             await self._ask(self._backend.drain(lease, True), self._half(end))
         except UnsupportedError:
             pass  # The heartbeats say it.
         except BackendError as exc:
             logger.warning("%s leaves without being drained: %s", lease.record.id, exc)
-            return 0.0
-        began = self._clock.time()
-        while (left := began + drain - self._clock.time()) > 0:
+            return False
+        return True
+
+    async def _stay_out(self, lease: Lease, until: float, interval: float) -> None:
+        """Wait, with heartbeats that say that it drains."""
+        while (left := until - self._clock.time()) > 0:
             if lease.record.ttl is not None:
                 try:
                     await self.renew(DRAINING, min(left, interval))
                 except BackendError as exc:
                     logger.debug("a heartbeat of %s failed while it drained: %s", lease.record.id, exc)
-            left = began + drain - self._clock.time()
-            await self._clock.sleep(min(left, interval))
-        return self._clock.time() - began
+            await self._clock.sleep(min(until - self._clock.time(), interval))
 
     async def _deregister(self, lease: Lease, end: float, *, again: bool = True) -> Exception | None:
         """Deregister, if need be `again` until `end`; the last error if it couldn't be done."""

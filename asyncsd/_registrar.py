@@ -204,7 +204,8 @@ class Registrar:
     async def run(self) -> None:
         """Register, heartbeat and heal until cancelled; then drain, deregister, and raise the cancellation.
 
-        Leaving takes at most `drain` and `linger` together, and further cancellations don't cut it short. An
+        Leaving takes at most `drain` and `linger` together, and further cancellations don't cut it short; the
+        end of the loop does (`asyncio.run` at a second Ctrl-C), which skips the drain and deregisters. An
         instance whose deregistration fails is left to the registry's `deregister_after`. Raises only bugs,
         ClosedError for a backend that isn't open among them. Runs once.
         """
@@ -227,10 +228,10 @@ class Registrar:
             try:
                 await finish(self._leave(), allowed, role="leave", service=self.registration.service)
             except TimeoutError:
-                pass  # Told just below, like one that a cancellation has overtaken.
+                pass  # Told just below, like one that was cancelled itself.
             finally:
                 if self.state != "deregistered":
-                    self._left(UnreachableError(f"the registry took longer than {allowed:g} s"))
+                    self._left(BackendError("it was cut off before the registry answered"))
 
     async def _live(self) -> None:
         while True:

@@ -13,7 +13,9 @@ from asyncsd._errors import (
     UnreachableError,
     UnsupportedError,
 )
+from asyncsd._registrar import Registrar
 from asyncsd._registration import Health
+from asyncsd.backends.memory import MemoryBackend
 from tests.support.registry import ME, World
 
 REFUSED = UnreachableError("connection refused")
@@ -97,6 +99,83 @@ async def test_further_cancellations_neither_cut_the_drain_short_nor_leave_it_re
     await world.clock.advance(1.0)
     assert world.tasks[-1].cancelled()
     assert await world.instances() == ()
+
+
+def cancel_all() -> None:
+    """What `asyncio.run` does at its end, and so at a second Ctrl-C: it cancels whatever there is."""
+    for task in asyncio.all_tasks() - {asyncio.current_task()}:
+        task.cancel()
+
+
+async def test_the_end_of_the_loop_skips_the_drain_and_deregisters_at_once(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    registrar = await world.ready(drain=60.0)
+    world.tasks[-1].cancel()
+    await world.clock.advance(30.0)
+    assert registrar.state == "draining"
+    cancel_all()
+    await world.clock.advance(0.0)
+    assert world.tasks[-1].cancelled()
+    assert registrar.error is None
+    assert await world.instances() == ()
+    assert "could not deregister" not in caplog.text
+
+
+async def test_a_deregistration_after_a_drain_that_was_cut_short_may_be_tried_again(world: World) -> None:
+    registrar = await world.ready(drain=60.0)
+    world.backend.fail_next("deregister", REFUSED, REFUSED)
+    world.tasks[-1].cancel()
+    await world.clock.advance(30.0)
+    cancel_all()
+    await world.clock.advance(1.0)
+    assert world.tasks[-1].cancelled()
+    assert registrar.error is None
+    assert await world.instances() == ()
+
+
+async def test_the_end_of_the_loop_waits_for_no_registration_that_hangs(world: World) -> None:
+    world.backend.hanging.add("register")
+    world.start()
+    await world.clock.advance(1.0)
+    world.tasks[-1].cancel()
+    await world.clock.advance(0.1)
+    assert not world.tasks[-1].done()
+    cancel_all()
+    await world.clock.advance(0.0)
+    assert world.tasks[-1].cancelled()
+    assert [call.name for call in world.backend.calls] == ["register", "deregister"]
+
+
+async def test_a_deregistration_that_is_cut_off_is_told_as_what_it_is(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    registrar = await world.ready()
+    world.backend.hanging.add("deregister")
+    world.tasks[-1].cancel()
+    await world.clock.advance(0.1)
+    cancel_all()
+    await world.clock.advance(0.0)
+    assert world.tasks[-1].cancelled()
+    assert registrar.state == "deregistered"
+    assert "could not deregister greeter" in caplog.text
+    assert "it was cut off before the registry answered" in caplog.text
+
+
+def test_asyncio_run_leaves_nothing_registered_by_a_registrar_that_nobody_waited_for() -> None:
+    backend = MemoryBackend()
+
+    async def main() -> asyncio.Task[None]:
+        await backend.__aenter__()
+        registrar = Registrar(backend, ME, drain=60.0)
+        task = asyncio.get_running_loop().create_task(registrar.run())
+        await registrar.ready()
+        task.cancel()
+        await registrar.wait_for("draining")
+        return task
+
+    assert asyncio.run(main()).cancelled()
+    assert backend.instances("greeter") == ()
 
 
 async def test_a_deregistration_that_fails_is_tried_again(world: World) -> None:
