@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, NoReturn, TypeAlias, overload
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, NoReturn, Self, TypeAlias, TypeVar, overload
 
 __all__ = [
     "Change",
@@ -26,27 +26,37 @@ Status: TypeAlias = Literal["passing", "warning", "critical"]
 Consistency: TypeAlias = Literal["default", "consistent", "stale"]
 Reason: TypeAlias = Literal["changed", "error", "reset", "recovered", "closed"]
 
+V = TypeVar("V")
+
 _SEVERITY: dict[str, int] = {"passing": 0, "warning": 1, "critical": 2}
 
 
-class Meta(dict[str, str]):
-    """An immutable, hashable mapping of strings: the `meta` of an instance."""
+class FrozenDict(dict[str, V]):
+    """An immutable mapping, hashable where its values are."""
 
     __slots__ = ()
 
     def __hash__(self) -> int:  # type: ignore[override]  # pyright: ignore[reportIncompatibleVariableOverride]
         return hash(frozenset(self.items()))
 
-    def __reduce__(self) -> tuple[type["Meta"], tuple[dict[str, str]]]:
-        return (Meta, (dict(self),))
+    def __reduce__(self) -> tuple[type[Self], tuple[dict[str, V]]]:
+        return (type(self), (dict(self),))
 
     if not TYPE_CHECKING:
 
         def _immutable(self, *_: object, **__: object) -> NoReturn:
-            raise TypeError("meta is immutable; make a new mapping: {**meta, 'key': 'value'}")
+            raise TypeError(
+                f"{type(self).__name__} is immutable; make a new mapping: {{**old, 'key': value}}"
+            )
 
         __setitem__ = __delitem__ = __ior__ = _immutable
         clear = pop = popitem = setdefault = update = _immutable
+
+
+class Meta(FrozenDict[str]):
+    """An immutable, hashable mapping of strings: the `meta` of an instance."""
+
+    __slots__ = ()
 
 
 _NO_META = Meta()

@@ -5,13 +5,15 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from ._checks import Check, GRPCCheck, Health, HTTPCheck, TCPCheck, TTLCheck, complete, needs_port
-from ._models import Meta, as_host, as_meta, as_name, as_port, as_tags
+from ._config import ShortRepr
+from ._models import FrozenDict, Meta, as_host, as_meta, as_name, as_port, as_tags
 
 __all__ = ["Check", "GRPCCheck", "HTTPCheck", "Health", "Record", "Registration", "TCPCheck", "TTLCheck"]
 
 Tags: TypeAlias = Sequence[str] | Callable[[], Iterable[str]]
 MetaSource: TypeAlias = Mapping[str, str] | Callable[[], Mapping[str, str]]
 Weight: TypeAlias = int | Callable[[], int]
+Addresses: TypeAlias = Mapping[str, tuple[str, int]]
 
 
 def _weight(name: str, value: int, least: int) -> int:
@@ -20,8 +22,22 @@ def _weight(name: str, value: int, least: int) -> int:
     return value
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+def _addresses(name: str, value: Addresses) -> FrozenDict[tuple[str, int]]:
+    if not isinstance(value, Mapping):
+        raise TypeError(f"{name} maps names to (host, port); got {value!r}")
+    addresses: dict[str, tuple[str, int]] = {}
+    for label, address in value.items():
+        where = f"{name}[{label!r}]"
+        as_name(f"A name in {name}", label)
+        if not isinstance(address, tuple | list) or len(address) != 2:
+            raise TypeError(f"{where} is (host, port), such as ('10.0.0.7', 8080); got {address!r}")
+        host, port = address
+        addresses[label] = (as_host(where, host), as_port(where, port))
+    return FrozenDict(addresses)
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Record(ShortRepr):
     """A registration with nothing left open: what a backend's `register` gets.
 
     The checks are complete too: HTTPCheck has a whole URL, TCPCheck and GRPCCheck a target.
@@ -37,7 +53,7 @@ class Record:
     warning_weight: int = 1
     scheme: str | None = None
     checks: tuple[Check, ...] = ()
-    tagged_addresses: Mapping[str, tuple[str, int]] = field(default_factory=dict[str, tuple[str, int]])
+    tagged_addresses: Addresses = field(default_factory=FrozenDict[tuple[str, int]])
     enable_tag_override: bool = False
 
     @property
@@ -46,8 +62,8 @@ class Record:
         return min((check.ttl for check in self.checks if isinstance(check, TTLCheck)), default=None)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Registration:
+@dataclass(frozen=True, slots=True, repr=False, kw_only=True)
+class Registration(ShortRepr):
     """What a process registers: a value that workers and tests may share.
 
     `host` is where others reach this process; left out, it is the address by which this machine reaches the
@@ -68,7 +84,7 @@ class Registration:
     scheme: str | None = None
     check: Check | None = None
     checks: tuple[Check, ...] = ()
-    tagged_addresses: Mapping[str, tuple[str, int]] = field(default_factory=dict[str, tuple[str, int]])
+    tagged_addresses: Addresses = field(default_factory=FrozenDict[tuple[str, int]])
     enable_tag_override: bool = False
 
     def __post_init__(self) -> None:
@@ -98,9 +114,8 @@ class Registration:
                     f"Registration.check is an HTTPCheck, TCPCheck, TTLCheck or GRPCCheck; got {check!r}"
                 )
         object.__setattr__(self, "checks", tuple(self.checks))
-        for label, (host, port) in self.tagged_addresses.items():
-            as_host(f"Registration.tagged_addresses[{label!r}]", host)
-            as_port(f"Registration.tagged_addresses[{label!r}]", port)
+        addresses = _addresses("Registration.tagged_addresses", self.tagged_addresses)
+        object.__setattr__(self, "tagged_addresses", addresses)
 
     def record(self, *, id: str, host: str) -> Record:
         """This registration as it is now, complete: the callables are called, the checks get their targets.
@@ -128,6 +143,6 @@ class Registration:
             warning_weight=self.warning_weight,
             scheme=self.scheme,
             checks=tuple(complete(check, host, self.port, self.scheme) for check in checks),
-            tagged_addresses=dict(self.tagged_addresses),
+            tagged_addresses=self.tagged_addresses,
             enable_tag_override=self.enable_tag_override,
         )

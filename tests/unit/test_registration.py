@@ -39,6 +39,9 @@ class TestRegistration:
             ({"check": TTLCheck(), "checks": (TTLCheck(),)}, ValueError, "give one of the two"),
             ({"tagged_addresses": {"wan": ("http://x", 1)}}, ValueError, r"tagged_addresses\['wan'\]"),
             ({"tagged_addresses": {"wan": ("x", 70000)}}, ValueError, r"tagged_addresses\['wan'\]"),
+            ({"tagged_addresses": {"lan": "10.0.0.1"}}, TypeError, r"\['lan'\] is \(host, port\), such as"),
+            ({"tagged_addresses": {5: ("x", 1)}}, TypeError, "tagged_addresses is a string; got 5"),
+            ({"tagged_addresses": "10.0.0.1"}, TypeError, r"tagged_addresses maps names to \(host, port\)"),
         ],
     )
     def test_refuses_a_bad_value_and_names_the_field(
@@ -53,6 +56,22 @@ class TestRegistration:
         assert one == other
         with refused(AttributeError, "port"):
             one.port = 81  # type: ignore[misc]
+
+    def test_equal_ones_hash_alike_whatever_they_were_made_from(self) -> None:
+        one = Registration(service="users", port=80, tagged_addresses={"lan": ["::1", 80]})  # type: ignore[dict-item]
+        other = Registration(service="users", port=80, tagged_addresses={"lan": ("[::1]", 80)})
+        assert one == other
+        assert hash(one) == hash(other)
+        assert hash(one.record(id="u", host="h")) == hash(other.record(id="u", host="h"))
+        with refused(TypeError, "immutable"):
+            one.tagged_addresses["wan"] = ("h", 1)  # type: ignore[index]
+
+    def test_its_repr_shows_just_what_was_given(self) -> None:
+        me = Registration(service="users", port=80, check=TTLCheck(ttl=5.0))
+        assert repr(me) == "Registration(service='users', port=80, check=TTLCheck(ttl=5.0))"
+        assert repr(me.record(id="u", host="h")).startswith(
+            "Record(id='u', service='users', host='h', port=80,"
+        )
 
     def test_a_check_that_needs_no_port_goes_with_none(self) -> None:
         for check in (TTLCheck(), TCPCheck("db:5432"), GRPCCheck("db:1"), HTTPCheck("http://db/health")):
