@@ -11,7 +11,7 @@ from aiohttp import web
 
 from tests.support.process import free_ports
 
-__all__ = ["Asked", "Certificates", "FakeAgent", "make_certificates"]
+__all__ = ["Asked", "Certificates", "FakeAgent", "Handler", "make_certificates"]
 
 
 class Asked(NamedTuple):
@@ -41,6 +41,7 @@ class FakeAgent:
         self.port = free_ports(1)[0]
         self.url = f"unix://{socket}" if socket else f"http{'s' if tls else ''}://127.0.0.1:{self.port}"
         self.asked: list[Asked] = []
+        self.requests: list[web.Request] = []
         self.arrived = asyncio.Semaphore(0)
         self.handle: Handler = self._answer
         self.say("[]")
@@ -97,6 +98,7 @@ class FakeAgent:
         peer = None if request.transport is None else request.transport.get_extra_info("peername")
         asked = Asked(request.method, path, query, request.headers, await request.text(), peer)
         self.asked.append(asked)
+        self.requests.append(request)
         self.arrived.release()
         return await self.handle(asked)
 

@@ -2,7 +2,8 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -14,6 +15,10 @@ CYCLE = 5.0
 """Within how many seconds everybody gets a turn, when there are more queries than slots."""
 LEAST = 0.1
 """The shortest turn, in seconds."""
+RECOVERY = 5.0
+"""Every so many seconds the limit grows by one again, after the agent had refused a connection."""
+ONCE = 1.0
+"""Refusals within so many seconds are one: they were all on their way when the first came."""
 
 
 @dataclass(eq=False, slots=True)
@@ -28,16 +33,47 @@ class Slots:
     An agent takes 200 connections of one address (`http_max_conns_per_client`), and refuses every program
     there once they are used up. While more queries than `limit` want to wait, the waits are shortened so
     that each has its turn within CYCLE seconds, and one that was given a long wait before is cut short.
+
+    Other processes of this machine have their part of those 200. When the agent refuses a connection, the
+    limit becomes half of what is held, and grows slowly again: each finds its share, as in TCP.
     """
 
     def __init__(self, limit: int) -> None:
-        self._limit = limit
+        self._most = limit
+        self._reduced: tuple[int, float] | None = None
+        self._lent = 0
         self._used = 0
         self._held: dict[_Hold, None] = {}
         self._waiting: deque[asyncio.Future[None]] = deque()
 
     def __repr__(self) -> str:
-        return f"Slots({self._used} of {self._limit} used, {len(self._waiting)} waiting)"
+        return f"Slots({self._used} of {self._most} used, {len(self._waiting)} waiting)"
+
+    @property
+    def _limit(self) -> int:
+        limit = self._most
+        if self._reduced is not None:
+            least, since = self._reduced
+            limit = min(limit, least + int((asyncio.get_running_loop().time() - since) / RECOVERY))
+        return limit - self._lent
+
+    def refused(self) -> None:
+        """The agent has refused a connection: hold half as many as now."""
+        now = asyncio.get_running_loop().time()
+        if self._reduced is None or now - self._reduced[1] >= ONCE:
+            self._reduced = (max(1, min(self._limit, self._used) // 2), now)
+            self._cut()
+
+    @asynccontextmanager
+    async def one_less(self) -> AsyncIterator[None]:
+        """Leave one connection to something else meanwhile: a hold ends if need be."""
+        self._lent += 1
+        self._cut()
+        try:
+            yield
+        finally:
+            self._lent -= 1
+            self._admit()
 
     async def run(self, wait: float, ask: Callable[[float], Awaitable[T]]) -> T:
         """`await ask(wait)` in a slot, with a shorter wait where there aren't enough.
@@ -60,11 +96,13 @@ class Slots:
 
     def _turn(self, wait: float) -> float:
         wanted = self._used + len(self._waiting)
-        if wanted <= self._limit:
+        limit = self._limit
+        if wanted <= limit:
             return wait
-        return min(wait, max(LEAST, round(CYCLE * self._limit / wanted, 3)))
+        return min(wait, max(LEAST, round(CYCLE * limit / wanted, 3)))
 
     async def _enter(self) -> None:
+        self._admit()
         if self._used < self._limit:
             self._used += 1
             return
@@ -88,10 +126,25 @@ class Slots:
                 hold.scope.reschedule(now)
                 return
 
+    def _cut(self) -> None:
+        """End holds, the oldest first, until no more than the limit are left."""
+        now = asyncio.get_running_loop().time()
+        going = sum(hold.scope.when() is not None for hold in self._held)
+        for hold in self._held:
+            if self._used - going <= self._limit:
+                return
+            if hold.scope.when() is None:
+                hold.scope.reschedule(now)
+                going += 1
+
     def _leave(self) -> None:
-        while self._waiting:
+        self._used -= 1
+        self._admit()
+
+    def _admit(self) -> None:
+        """Give what is free to those that waited longest."""
+        while self._waiting and self._used < self._limit:
             woken = self._waiting.popleft()
             if not woken.done():
-                woken.set_result(None)  # The slot goes over to the one that waited longest.
-                return
-        self._used -= 1
+                self._used += 1
+                woken.set_result(None)

@@ -26,8 +26,8 @@ class TokenSource(Protocol):
 
     async def get(self) -> str | None: ...
 
-    async def renewed(self) -> bool:
-        """Whether there is another token than that of the last `get`, which was refused."""
+    async def another(self, refused: str | None) -> str | None:
+        """The token that has taken the place of the `refused` one; None where there is no other."""
         ...
 
 
@@ -44,7 +44,9 @@ def token_source(token: Token, file: str | PathLike[str] | None, clock: Clock) -
     return FixedToken(None if token is None else _checked(token))
 
 
-def _checked(token: str) -> str:
+def _checked(token: object) -> str:
+    if not isinstance(token, str):
+        raise ValueError(f"ConsulBackend.token is a string, and not {type(token).__name__}")
     if not token or not token.isascii() or not token.isprintable() or token != token.strip():
         raise ValueError("ConsulBackend.token is printable ASCII without spaces around it, and not empty")
     return token
@@ -59,8 +61,8 @@ class FixedToken:
     async def get(self) -> str | None:
         return self._token
 
-    async def renewed(self) -> bool:
-        return False
+    async def another(self, refused: str | None) -> str | None:
+        return None
 
 
 class CalledToken:
@@ -74,13 +76,17 @@ class CalledToken:
             token = self._call()
             if inspect.isawaitable(token):
                 token = await token
-            return _checked(token)
         except Exception as exc:
             # Its text may hold the secret; the traceback is there for who may see it.
             raise BackendError(f"the token callable failed: {type(exc).__name__}") from exc
+        try:
+            return _checked(token)
+        except ValueError as exc:
+            raise BackendError(f"what the token callable gave is no token: {exc}") from None
 
-    async def renewed(self) -> bool:
-        return False
+    async def another(self, refused: str | None) -> str | None:
+        token = await self.get()
+        return None if token == refused else token
 
 
 class FileToken:
@@ -91,6 +97,7 @@ class FileToken:
         self._clock = clock
         self._token: str | None = None
         self._seen: tuple[int, int] | None = None
+        self._looks = 0
         self._look_at = float("-inf")
         self._failing = False
         self._lock = asyncio.Lock()
@@ -100,13 +107,17 @@ class FileToken:
             await self._look()
         return self._token
 
-    async def renewed(self) -> bool:
-        before = self._token
-        await self._look()
-        return self._token != before
+    async def another(self, refused: str | None) -> str | None:
+        if self._token == refused:
+            await self._look()
+        return None if self._token == refused else self._token
 
     async def _look(self) -> None:
+        """Look at the file; one look serves all who wait for it."""
+        looks = self._looks
         async with self._lock:
+            if self._looks != looks:
+                return
             try:
                 self._seen, self._token = await asyncio.to_thread(self._read, self._seen, self._token)
             except (OSError, ValueError) as exc:
@@ -117,6 +128,7 @@ class FileToken:
                 self._failing = True
             else:
                 self._failing = False
+            self._looks += 1
             self._look_at = self._clock.time() + LOOK
 
     def _read(

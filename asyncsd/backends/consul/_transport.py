@@ -3,18 +3,19 @@
 import asyncio
 import base64
 from collections.abc import Iterable, Sequence
-from contextlib import AbstractAsyncContextManager, nullcontext
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, nullcontext
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 from urllib.parse import quote, urlencode
 
 import aiohttp
+from aiohttp.http_exceptions import ContentEncodingError
 from yarl import URL
 
 from asyncsd._errors import ClosedError, ProtocolError, UnreachableError
 from asyncsd._protocols import Clock
 
-from ._answers import Answer
+from ._answers import SHOWN, Answer
 from ._slots import Slots
 from ._tls import TLS
 from ._token import TokenSource
@@ -30,6 +31,10 @@ Params: TypeAlias = Sequence[tuple[str, str]]
 
 DEADLINE = 10.0
 """Seconds for an answer beyond the time that the agent was asked to wait."""
+WHOLE = 60.0
+"""Seconds for a body that keeps flowing; one that stops for DEADLINE has failed."""
+AFTER_REFUSAL = (0.05, 0.25, 1.0)
+"""Seconds before each new try of what a 429 refused; an agent forgets a closed connection in a moment."""
 READS = 32
 """Reads that don't wait, at a time."""
 
@@ -89,9 +94,11 @@ class Transport:
         self._connect_timeout = connect_timeout
         self._lent = session
         self._sessions: dict[str | None, aiohttp.ClientSession] = {}
-        if session is not None and session.connector is not None and session.connector.limit:
+        connector = None if session is None else session.connector
+        if connector is not None:
             # What waits leaves half of a limited pool to the rest: a heartbeat must never queue behind it.
-            max_watches = min(max_watches, max(1, session.connector.limit // 2))
+            limits = [limit for limit in (connector.limit, connector.limit_per_host) if limit]
+            max_watches = min([max_watches, *(max(1, limit // 2) for limit in limits)])
         self._slots = Slots(max_watches)
         self._reads = asyncio.Semaphore(READS)
 
@@ -99,11 +106,20 @@ class Transport:
         return f"Transport({len(self._sessions)} sessions, {self._slots!r})"
 
     async def open(self, addresses: Iterable[Address]) -> None:
-        """Make the sessions. Raises ValueError for certificate files that can't be used."""
+        """Make the sessions.
+
+        Raises ValueError for certificate files that can't be used, and for a unix socket that a lent session
+        can't reach.
+        """
         if self._tls:
             self._ssl = await asyncio.to_thread(self._tls.build)
+        sockets = {address.socket for address in addresses}
         if self._lent is None:
-            self._sessions = {socket: _session(socket) for socket in {a.socket for a in addresses}}
+            self._sessions = {socket: _session(socket) for socket in sockets}
+        elif sockets != {None} and not isinstance(self._lent.connector, aiohttp.UnixConnector):
+            raise ValueError(
+                "ConsulBackend.session reaches no unix socket: give it an aiohttp.UnixConnector, or lend none"
+            )
 
     async def aclose(self) -> None:
         """Close the sessions, in a moment; a lent one stays open."""
@@ -123,9 +139,25 @@ class Transport:
     ) -> Answer:
         """One request; `path` is quoted already. With `wait`, a blocking query of so many seconds at most."""
         if wait is not None:
-            return await self._slots.run(wait, partial(self._wait, address, path, params))
-        room = self._reads if method == "GET" else nullcontext()
-        return await self._deliver(_Request(address, method, path, params, body), DEADLINE, room)
+            answer = await self._slots.run(wait, partial(self._wait, address, path, params))
+            if answer.status == 429:
+                self._slots.refused()
+            return answer
+        request = _Request(address, method, path, params, body)
+        answer = await self._ask(request)
+        for pause in AFTER_REFUSAL:
+            if answer.status != 429 or "Retry-After" in answer.headers:
+                break
+            # The agent takes no more connections from this machine. Some of them are ours, and only wait.
+            self._slots.refused()
+            async with self._slots.one_less():
+                await self._clock.sleep(pause)
+                answer = await self._ask(request)
+        return answer
+
+    async def _ask(self, request: _Request) -> Answer:
+        room = self._reads if request.method == "GET" else nullcontext()
+        return await self._deliver(request, DEADLINE, room)
 
     async def _wait(self, address: Address, path: str, params: Params, wait: float) -> Answer:
         asked = _Request(address, "GET", path, [*params, ("wait", go_duration(wait))])
@@ -135,25 +167,42 @@ class Transport:
     async def _deliver(
         self, request: _Request, deadline: float, room: AbstractAsyncContextManager[None]
     ) -> Answer:
+        late = f"no answer in {deadline:g} s"
         try:
-            async with self._clock.timeout(deadline), room:
-                token = await self._token.get()
-                answer = await self._exchange(request, token)
-                if answer.status in (401, 403) and await self._token.renewed():
-                    answer = await self._exchange(request, await self._token.get())
-                return answer
+            async with AsyncExitStack() as stack:
+                async with self._clock.timeout(deadline):
+                    await stack.enter_async_context(room)
+                    token = await self._token.get()
+                    response = await stack.enter_async_context(self._send(request, token))
+                    if response.status in (401, 403):
+                        other = await self._token.another(token)
+                        if other is not None:
+                            token = other
+                            response.release()
+                            response = await stack.enter_async_context(self._send(request, token))
+                late = f"the answer stopped for {DEADLINE:g} s, or took more than {WHOLE:g} s"
+                content = await self._content(response)
+            if token is not None and not 200 <= response.status < 300:
+                content = content.replace(token.encode(), b"***")
+            return Answer(response.status, response.headers, content, request.shown)
         except aiohttp.ServerTimeoutError as exc:
             raise UnreachableError(
                 f"no connection in {self._connect_timeout:g} s", url=request.shown
             ) from exc
         except TimeoutError as exc:
-            raise UnreachableError(f"no answer in {deadline:g} s", url=request.shown) from exc
+            raise UnreachableError(late, url=request.shown) from exc
         except (aiohttp.ClientResponseError, aiohttp.InvalidURL) as exc:
-            raise ProtocolError("the answer isn't HTTP", url=request.shown) from exc
+            wrong = _told(exc)
         except (aiohttp.ClientError, OSError) as exc:
+            if isinstance(exc.__cause__, ContentEncodingError):
+                raise ProtocolError("the answer can't be unpacked: it says gzip", url=request.shown) from exc
             raise UnreachableError(_reason(exc), url=request.shown) from exc
+        # Not its cause, and raised out here: it holds the request's headers, and the secrets in them.
+        raise ProtocolError(f"the answer isn't HTTP{wrong}", url=request.shown)
 
-    async def _exchange(self, request: _Request, token: str | None) -> Answer:
+    def _send(
+        self, request: _Request, token: str | None
+    ) -> AbstractAsyncContextManager[aiohttp.ClientResponse]:
         address = request.address
         session = self._lent or self._sessions.get(address.socket)
         if session is None or session.closed:
@@ -167,24 +216,32 @@ class Transport:
             headers["Authorization"] = (
                 f"Basic {base64.b64encode(':'.join(address.credentials).encode()).decode()}"
             )
-        async with session.request(
+        return session.request(
             request.method,
             URL(request.url, encoded=True),
             data=request.body,
             headers=headers,
             ssl=self._ssl,
             allow_redirects=False,
+            raise_for_status=False,
             timeout=aiohttp.ClientTimeout(
                 total=None,
                 # A lent session may have a limited pool, whose queue isn't the agent's fault.
                 connect=None if self._lent is not None else self._connect_timeout,
                 sock_connect=self._connect_timeout,
             ),
-        ) as response:
-            content = await response.read()
-        if token is not None and not 200 <= response.status < 300:
-            content = content.replace(token.encode(), b"***")
-        return Answer(response.status, response.headers, content, request.shown)
+        )
+
+    async def _content(self, response: aiohttp.ClientResponse) -> bytes:
+        """The body, for as long as it flows."""
+        chunks: list[bytes] = []
+        async with self._clock.timeout(WHOLE):
+            while True:
+                async with self._clock.timeout(DEADLINE):
+                    chunk = await response.content.readany()
+                if not chunk:
+                    return b"".join(chunks)
+                chunks.append(chunk)
 
 
 class Agent:
@@ -208,6 +265,13 @@ def _session(socket: str | None) -> aiohttp.ClientSession:
     # No limit of the pool's own: the slots bound what waits.
     connector = aiohttp.TCPConnector(limit=0) if socket is None else aiohttp.UnixConnector(socket, limit=0)
     return aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
+
+
+def _told(exc: Exception) -> str:
+    """What aiohttp says of an answer, in one line."""
+    text = exc.message if isinstance(exc, aiohttp.ClientResponseError) else str(exc)
+    line = " ".join(text.split())[:SHOWN]
+    return f": {line}" if line else ""
 
 
 def _reason(exc: Exception) -> str:

@@ -101,3 +101,38 @@ async def test_an_error_of_the_query_is_raised_as_it_is() -> None:
     with pytest.raises(TimeoutError, match="its own"):
         await slots.run(1.0, late)
     assert repr(slots) == "Slots(0 of 1 used, 0 waiting)"
+
+
+async def test_a_refusal_halves_what_is_held_and_the_limit_grows_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("asyncsd.backends.consul._slots.RECOVERY", 0.01)
+    slots, held = Slots(8), Held()
+    tasks = [asyncio.create_task(slots.run(55.0, held.ask)) for _ in range(8)]
+    await settle()
+    slots.refused()
+    slots.refused()  # It was on its way already.
+    await settle()
+    assert held.now == 4
+    async with asyncio.timeout(5):
+        while held.now < 8:
+            async with slots.one_less():
+                await asyncio.sleep(0.01)
+            await settle()
+    held.answer.set()
+    assert await asyncio.gather(*tasks) == ["answer"] * 8
+    assert repr(slots) == "Slots(0 of 8 used, 0 waiting)"
+
+
+async def test_a_slot_is_lent_even_where_there_is_only_one_and_comes_back() -> None:
+    slots, held = Slots(1), Held()
+    task = asyncio.create_task(slots.run(55.0, held.ask))
+    await settle()
+    async with slots.one_less():
+        await settle()
+        assert held.now == 0
+        assert not task.done()
+    await settle()
+    assert held.now == 1
+    held.answer.set()
+    assert await task == "answer"

@@ -20,6 +20,7 @@ from asyncsd import (
     ClosedError,
     Health,
     Meta,
+    NotRegisteredError,
     PermissionDeniedError,
     ProtocolError,
     Query,
@@ -32,7 +33,7 @@ from asyncsd import (
 from asyncsd.backends.consul import ConsulBackend
 from asyncsd.testing import FakeClock
 from tests.support.consul import ClientKind
-from tests.support.fake_agent import Asked, Certificates, FakeAgent, make_certificates
+from tests.support.fake_agent import Asked, Certificates, FakeAgent, Handler, make_certificates
 
 USERS = Query("users")
 ME = Registration(service="users", port=80, check=TTLCheck()).record(id="me", host="127.0.0.1")
@@ -231,7 +232,60 @@ async def test_a_connection_that_ends_or_speaks_otherwise_is_one_of_our_errors(
             with pytest.raises(BackendError, match=says) as error:
                 await backend.fetch(USERS, None)
             assert type(error.value) is kind
-            assert error.value.__cause__ is not None
+
+
+async def test_a_body_that_can_not_be_unpacked_is_a_protocol_error(
+    agent: FakeAgent, backend: ConsulBackend
+) -> None:
+    agent.say("[]", Content_Encoding="gzip")
+    with pytest.raises(ProtocolError, match="gzip"):
+        await backend.fetch(USERS, None)
+
+
+async def test_an_answer_that_is_no_http_shows_no_secrets_in_its_traceback(client: ClientKind) -> None:
+    async with await raw(b"SSH-2.0-OpenSSH_9.6\r\n") as server:
+        url = f"http://bob:p4ss@127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        async with ConsulBackend(url, client=client, token="s3cret") as backend:
+            with pytest.raises(ProtocolError, match="SSH-2") as error:
+                await backend.fetch(USERS, None)
+    found: BaseException | None = error.value
+    while found is not None:
+        for text in (str(found), repr(found), repr(vars(found))):
+            assert "s3cret" not in text
+            assert "Basic" not in text
+        found = found.__cause__ or found.__context__
+
+
+async def test_a_body_that_flows_takes_longer_than_the_deadline_and_one_that_stops_does_not(
+    agent: FakeAgent, client: ClientKind
+) -> None:
+    clock = FakeClock()
+    go_on = asyncio.Semaphore(0)
+
+    async def slowly(_: Asked) -> web.StreamResponse:
+        response = web.StreamResponse(headers={"X-Consul-Index": "7"})
+        response.enable_chunked_encoding()
+        await response.prepare(agent.requests[-1])
+        for part in (ONE[:20], ONE[20:40], ONE[40:]):
+            await response.write(part.encode())
+            await go_on.acquire()
+        return response
+
+    agent.handle = slowly
+    async with ConsulBackend(agent.url, client=client, clock=clock) as backend:
+        waiting = asyncio.create_task(backend.fetch(USERS, None))
+        await agent.arrived.acquire()
+        for _ in range(3):
+            await clock.settle()
+            await clock.advance(9.0)
+            go_on.release()
+        assert [i.id for i in (await waiting).instances] == ["u1"]
+        waiting = asyncio.create_task(backend.fetch(USERS, None))
+        await agent.arrived.acquire()
+        await clock.settle()
+        await clock.advance(10.0)
+        with pytest.raises(UnreachableError, match="the answer stopped for 10 s"):
+            await waiting
 
 
 async def test_nobody_there_is_unreachable(agent: FakeAgent, backend: ConsulBackend) -> None:
@@ -339,6 +393,51 @@ async def test_a_lent_session_is_used_and_left_open(agent: FakeAgent, client: Cl
             await session.close()
             with pytest.raises(ClosedError, match="session"):
                 await backend.fetch(USERS, None)
+
+
+async def test_a_lent_session_that_raises_for_a_status_hides_no_answer(
+    agent: FakeAgent, client: ClientKind
+) -> None:
+    async with (
+        aiohttp.ClientSession(raise_for_status=True) as session,
+        ConsulBackend(agent.url, client=client, session=session) as backend,
+    ):
+        lease = await backend.register(ME)
+        agent.say("Unknown check", 404)
+        with pytest.raises(NotRegisteredError):
+            await backend.renew(lease, Health("passing"))
+
+
+@pytest.mark.parametrize("limits", [{"limit": 4}, {"limit_per_host": 4}])
+async def test_watches_leave_half_of_a_lent_pool_to_heartbeats(
+    agent: FakeAgent, client: ClientKind, limits: dict[str, int]
+) -> None:
+    connector = aiohttp.TCPConnector(**limits)
+    async with (
+        aiohttp.ClientSession(connector=connector) as session,
+        ConsulBackend(agent.url, client=client, session=session, clock=FakeClock()) as backend,
+    ):
+        cursor = (await backend.fetch(USERS, None)).cursor
+        agent.handle = held_reads(agent)
+        watches = [asyncio.create_task(backend.fetch(Query(f"s{n}"), cursor)) for n in range(5)]
+        for _ in range(3):
+            await agent.arrived.acquire()
+        async with asyncio.timeout(5):
+            await backend.register(ME)
+    await asyncio.gather(*watches, return_exceptions=True)
+
+
+async def test_a_unix_socket_needs_a_lent_session_that_can_reach_it(
+    client: ClientKind, tmp_path: Path
+) -> None:
+    async with FakeAgent(socket=tmp_path / "consul.sock") as agent:
+        async with aiohttp.ClientSession() as session:
+            with pytest.raises(ValueError, match=r"ConsulBackend\.session reaches no unix socket"):
+                await ConsulBackend(agent.url, client=client, session=session).__aenter__()
+        connector = aiohttp.UnixConnector(str(tmp_path / "consul.sock"))
+        async with aiohttp.ClientSession(connector=connector) as session:
+            async with ConsulBackend(agent.url, client=client, session=session) as backend:
+                assert (await backend.fetch(USERS, None)).index == 7
 
 
 # Several agents
@@ -499,6 +598,58 @@ def test_options_that_can_not_be_are_refused_with_their_name(options: dict[str, 
 
 
 # Many watches
+
+
+def held_reads(agent: FakeAgent, room: int = 100) -> Handler:
+    """Hold blocking queries, and refuse what comes while `room` of them are held."""
+    held = 0
+    answer = agent.handle
+
+    async def handle(asked: Asked) -> web.StreamResponse:
+        nonlocal held
+        if held >= room:
+            return web.Response(status=429, text="too many concurrent connections")
+        if "wait" not in dict(asked.query):
+            return await answer(asked)
+        held += 1
+        try:
+            await asyncio.get_running_loop().create_future()
+        finally:
+            held -= 1
+        raise AssertionError
+
+    return handle
+
+
+@pytest.mark.parametrize("step", ["register", "renew", "deregister"])
+async def test_a_registration_takes_a_connection_from_watches_where_the_agent_takes_no_more(
+    agent: FakeAgent, client: ClientKind, step: str
+) -> None:
+    async with ConsulBackend(agent.url, client=client) as backend:
+        lease = await backend.register(ME)
+        cursor = (await backend.fetch(USERS, None)).cursor
+        agent.handle = held_reads(agent, room=4)
+        watches = [asyncio.create_task(backend.fetch(Query(f"s{n}"), cursor)) for n in range(4)]
+        for _ in range(6):
+            await agent.arrived.acquire()
+        calls = {
+            "register": lambda: backend.register(ME),
+            "renew": lambda: backend.renew(lease, Health("passing")),
+            "deregister": lambda: backend.deregister(lease),
+        }
+        async with asyncio.timeout(5):
+            await calls[step]()
+        assert not any(watch.done() for watch in watches)
+    await asyncio.gather(*watches, return_exceptions=True)
+
+
+async def test_a_429_that_says_when_to_come_again_is_not_tried_before(
+    agent: FakeAgent, backend: ConsulBackend
+) -> None:
+    agent.say("slow down", 429, Retry_After="7")
+    with pytest.raises(RateLimitedError):
+        await backend.register(ME)
+    assert len(agent.asked) == 1
 
 
 async def test_more_watches_than_slots_take_turns_and_a_heartbeat_still_gets_through(
