@@ -1,12 +1,13 @@
 """The checks that a registry runs on an instance, or waits to be told of."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple, TypeAlias
 from urllib.parse import urlsplit
 
 from ._config import ShortRepr, duration
-from ._models import Meta, Status, as_host, as_meta, as_name, as_port, url_host
+from ._models import Meta, Status, as_host, as_meta, as_name, as_port, as_text, url_host
 
 __all__ = ["Check", "GRPCCheck", "HTTPCheck", "Health", "TCPCheck", "TTLCheck", "complete", "needs_port"]
 
@@ -45,6 +46,8 @@ class _Common(ShortRepr):
             )
         if self.id is not None:
             as_name(f"{kind}.id", self.id)
+        as_text(f"{kind}.name", self.name, none=True)
+        as_text(f"{kind}.notes", self.notes)
 
 
 @dataclass(frozen=True, slots=True, repr=False, kw_only=True)
@@ -86,6 +89,7 @@ class HTTPCheck(_Probe):
     """The registry asks a URL: 2xx passes, 429 warns, the rest is critical.
 
     `url` is a path ("/health"), completed with the registration's scheme, host and port, or a whole URL.
+    What may be secret isn't shown by its repr: the headers' values, the body, a password or a query in `url`.
     """
 
     url: str = "/health"
@@ -98,14 +102,27 @@ class HTTPCheck(_Probe):
     def __post_init__(self) -> None:
         _Probe.__post_init__(self)
         object.__setattr__(self, "headers", as_meta("HTTPCheck.headers", self.headers))
-        if not self.url.startswith("/"):
-            parts = urlsplit(self.url)
-            if parts.scheme not in ("http", "https") or not parts.hostname:
-                raise ValueError(
-                    f"HTTPCheck.url is a path such as '/health' or a whole http(s) URL; got {self.url!r}"
-                )
+        as_text("HTTPCheck.url", self.url)
+        as_text("HTTPCheck.method", self.method)
+        as_text("HTTPCheck.body", self.body)
+        as_text("HTTPCheck.tls_server_name", self.tls_server_name, none=True)
+        if not self.url.startswith("/") and not _is_http(self.url):
+            raise ValueError(
+                f"HTTPCheck.url is a path such as '/health' or a whole http(s) URL; got {_masked(self.url)!r}"
+            )
         if not self.method.isalpha():
             raise ValueError(f"HTTPCheck.method is an HTTP method such as 'GET'; got {self.method!r}")
+
+    def _shown(self, name: str) -> object:
+        match name:
+            case "url":
+                return _masked(self.url)
+            case "headers":
+                return dict.fromkeys(self.headers, "***")
+            case "body":
+                return "***"
+            case _:
+                return getattr(self, name)
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -135,13 +152,29 @@ class GRPCCheck(_Probe):
     def __post_init__(self) -> None:
         _Probe.__post_init__(self)
         _refuse_target("GRPCCheck.target", self.target)
+        as_text("GRPCCheck.service", self.service)
+        as_text("GRPCCheck.tls_server_name", self.tls_server_name, none=True)
 
 
 Check: TypeAlias = HTTPCheck | TCPCheck | TTLCheck | GRPCCheck
 
 
+def _is_http(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+    except ValueError:  # Brackets that don't match.
+        return False
+    return parts.scheme in ("http", "https") and bool(parts.hostname)
+
+
+def _masked(url: str) -> str:
+    """`url` without what may be secret: what stands before an @, and the query."""
+    return re.sub(r"(?s)\?.*", "?***", re.sub(r"(?s)//.*@", "//***@", url))
+
+
 def _refuse_target(name: str, value: str | None) -> None:
     """Refuse anything that is neither None nor host:port."""
+    as_text(name, value, none=True)
     if value is None:
         return
     host, colon, port = value.rpartition(":")

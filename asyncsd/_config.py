@@ -27,12 +27,16 @@ class ShortRepr:
 
     def __repr__(self) -> str:
         shown = (
-            f"{field.name}={getattr(self, field.name)!r}"
+            f"{field.name}={self._shown(field.name)!r}"
             for field in fields(self)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
             if getattr(self, field.name)
             != (field.default if field.default_factory is MISSING else field.default_factory())
         )
         return f"{type(self).__name__}({', '.join(shown)})"
+
+    def _shown(self, name: str) -> object:
+        """What stands for a field's value: for a secret, not the value."""
+        return getattr(self, name)
 
 
 @dataclass(frozen=True, slots=True, repr=False)

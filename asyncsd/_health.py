@@ -53,4 +53,6 @@ async def ask_health(source: HealthCallback, *, clock: Clock, limit: float) -> H
 
 def http_status(health: Health) -> int:
     """The HTTP status of a health route: 200, 429 for a warning, as Consul's HTTP check reads it, or 503."""
+    if not isinstance(health, Health):
+        raise TypeError(f"http_status takes what `await registrar.check_health()` gave; got {health!r}")
     return {"passing": 200, "warning": 429, "critical": 503}[health.status]

@@ -67,11 +67,18 @@ def as_meta(name: str, value: Mapping[str, str]) -> Meta:
     if type(value) is Meta:
         return value
     if not isinstance(value, Mapping):
-        raise TypeError(f"{name} is a mapping of strings to strings; got {value!r}")
+        raise TypeError(f"{name} is a mapping of strings to strings; got {type(value).__name__}")
     for key, item in value.items():
         if not isinstance(key, str) or not isinstance(item, str):
-            raise TypeError(f"{name} is a mapping of strings to strings; got {key!r}: {item!r}")
+            raise TypeError(f"{name} is a mapping of strings to strings; got {key!r}: {type(item).__name__}")
     return Meta(value)
+
+
+def as_text(name: str, value: str | None, *, none: bool = False) -> str | None:
+    """`value`, or an error that names the field, and doesn't show what may be a secret."""
+    if not isinstance(value, str) and not (none and value is None):
+        raise TypeError(f"{name} is a string{' or None' if none else ''}; got {type(value).__name__}")
+    return value
 
 
 def as_tags(name: str, value: Iterable[str]) -> tuple[str, ...]:
@@ -170,6 +177,13 @@ class Instance:
         if not self.id or not self.service or not self.host:
             empty = "id" if not self.id else "service" if not self.service else "host"
             raise ValueError(f"Instance.{empty} is a string that isn't empty; got {getattr(self, empty)!r}")
+        if not (type(self.id) is type(self.service) is type(self.host) is str):
+            for name in ("id", "service", "host"):
+                as_text(f"Instance.{name}", getattr(self, name))
+        for value in (self.zone, self.datacenter, self.node, self.scheme):
+            if value is not None and type(value) is not str:
+                for name in ("zone", "datacenter", "node", "scheme"):
+                    as_text(f"Instance.{name}", getattr(self, name), none=True)
         if type(self.port) is not int or not 0 <= self.port <= 65535:
             as_port("Instance.port", self.port)
         if self.status not in _SEVERITY:
@@ -237,6 +251,11 @@ class Query:
             raise ValueError(
                 f"Query.consistency is 'default', 'consistent' or 'stale'; got {self.consistency!r}"
             )
+        as_text("Query.datacenter", self.datacenter, none=True)
+        as_text("Query.near", self.near, none=True)
+        as_text("Query.filter", self.filter, none=True)
+        if self.max_stale is not None and not isinstance(self.max_stale, int | float):
+            raise TypeError(f"Query.max_stale is a number of seconds, such as 15.0; got {self.max_stale!r}")
         if self.max_stale is not None and (self.consistency != "stale" or not self.max_stale > 0):
             raise ValueError("Query.max_stale is in seconds, more than 0, and goes with consistency='stale'")
 

@@ -81,6 +81,8 @@ class Registrar:
     ) -> None:
         duration("drain", drain, zero=True)
         duration("linger", linger)
+        if health is not None and not callable(health):
+            raise TypeError(f"health= takes a function, async or quick, or None; got {health!r}")
         self.registration: Registration = registration
         """What is wanted; `update` changes it."""
         self.host: str | None = registration.host

@@ -50,12 +50,14 @@ class States:
     def __init__(self, service: str, clock: Clock, hooks: ChangeHook | Iterable[ChangeHook] | None) -> None:
         self._service = service
         self._clock = clock
-        self._hooks: tuple[ChangeHook, ...] = (
-            () if hooks is None else (hooks,) if callable(hooks) else tuple(hooks)
-        )
+        if hooks is None or callable(hooks):
+            hooks = () if hooks is None else (hooks,)
+        if not isinstance(hooks, Iterable):
+            raise TypeError(f"on_change= takes a function that isn't async, or several; got {hooks!r}")
+        self._hooks: tuple[ChangeHook, ...] = tuple(hooks)
         for hook in self._hooks:
             if not callable(hook) or inspect.iscoroutinefunction(hook):
-                raise TypeError(f"on_change= takes functions that aren't async; got {hook!r}")
+                raise TypeError(f"on_change= takes a function that isn't async, or several; got {hook!r}")
         self._waiters: list[_Waiter] = []
         self.state: RegistrationState = "registering"
         self.error: Exception | None = None

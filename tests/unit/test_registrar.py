@@ -191,10 +191,12 @@ async def test_a_hook_that_raises_is_logged_and_harms_nobody(
     assert "my hook" in caplog.text
 
 
-def test_a_hook_that_is_async_is_refused() -> None:
-    async def hook(change: StateChange) -> None: ...
+async def async_hook(change: StateChange) -> None: ...
 
-    with pytest.raises(TypeError, match="on_change"):
+
+@pytest.mark.parametrize("hook", [async_hook, 5, [5], [async_hook]])
+def test_a_hook_that_is_async_or_none_at_all_is_refused(hook: Any) -> None:
+    with pytest.raises(TypeError, match="on_change= takes a function that isn't async, or several"):
         Registrar(MemoryBackend(), ME, on_change=hook)
 
 

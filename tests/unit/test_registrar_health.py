@@ -46,6 +46,17 @@ def test_a_health_route_answers_as_consul_reads_it(status: Status, code: int) ->
     assert http_status(Health(status)) == code
 
 
+@pytest.mark.parametrize("health", ["passing", None, ("passing", "")])
+def test_a_health_route_takes_nothing_but_a_health(health: Any) -> None:
+    with pytest.raises(TypeError, match=r"check_health\(\)` gave"):
+        http_status(health)
+
+
+async def test_what_is_no_callable_is_refused_when_the_registrar_is_made(world: World) -> None:
+    with pytest.raises(TypeError, match="health= takes a function, async or quick, or None; got 5"):
+        world.registrar(health=5)
+
+
 async def status(world: World) -> Status:
     [instance] = await world.instances()
     return instance.status

@@ -33,6 +33,7 @@ class TestRegistration:
             ({"warning_weight": -1}, ValueError, "Registration.warning_weight"),
             ({"scheme": "http://"}, ValueError, "Registration.scheme"),
             ({"scheme": ""}, ValueError, "Registration.scheme"),
+            ({"scheme": 5}, TypeError, "Registration.scheme is a string or None; got int"),
             ({"check": "/health"}, TypeError, "Registration.check is an HTTPCheck"),
             ({"checks": ("/health",)}, TypeError, "Registration.check is an HTTPCheck"),
             ({"checks": TTLCheck()}, TypeError, "use check="),
@@ -193,6 +194,13 @@ class TestChecks:
             (lambda: HTTPCheck(""), ValueError, "HTTPCheck.url"),
             (lambda: HTTPCheck(method="GET /"), ValueError, "HTTPCheck.method"),
             (lambda: HTTPCheck(headers={"a": 1}), TypeError, "HTTPCheck.headers"),  # type: ignore[dict-item]
+            (lambda: HTTPCheck("http://[::1/up"), ValueError, "HTTPCheck.url is a path"),
+            (lambda: HTTPCheck(5), TypeError, "HTTPCheck.url is a string; got int"),  # type: ignore[arg-type]
+            (lambda: HTTPCheck(method=5), TypeError, "HTTPCheck.method is a string"),  # type: ignore[arg-type]
+            (lambda: HTTPCheck(body={}), TypeError, "HTTPCheck.body is a string; got dict"),  # type: ignore[arg-type]
+            (lambda: TCPCheck(5), TypeError, "TCPCheck.target is a string or None"),  # type: ignore[arg-type]
+            (lambda: GRPCCheck(service=5), TypeError, "GRPCCheck.service is a string"),  # type: ignore[arg-type]
+            (lambda: TTLCheck(name=5), TypeError, "TTLCheck.name is a string or None"),  # type: ignore[arg-type]
             (lambda: TCPCheck("db"), ValueError, "TCPCheck.target is 'host:port'"),
             (lambda: TCPCheck("db:x"), ValueError, "TCPCheck.target is 'host:port'"),
             (lambda: TCPCheck("db:70000"), ValueError, "TCPCheck.target"),
@@ -202,6 +210,38 @@ class TestChecks:
     def test_fields_of_each(self, make: Any, error: type[Exception], text: str) -> None:
         with refused(error, text):
             make()
+
+    @pytest.mark.parametrize(
+        ("check", "shown"),
+        [
+            (HTTPCheck(headers={"X-Key": "SECRET"}), "HTTPCheck(headers={'X-Key': '***'})"),
+            (HTTPCheck("http://me:SECRET@h/up"), "HTTPCheck(url='http://***@h/up')"),
+            (HTTPCheck("http://me:SEC@RET@h/up@"), "HTTPCheck(url='http://***@')"),
+            (HTTPCheck("/up?key=SECRET"), "HTTPCheck(url='/up?***')"),
+            (HTTPCheck(method="POST", body="SECRET"), "HTTPCheck(method='POST', body='***')"),
+            (HTTPCheck("/up"), "HTTPCheck(url='/up')"),
+        ],
+    )
+    def test_no_repr_shows_a_secret(self, check: HTTPCheck, shown: str) -> None:
+        assert repr(check) == shown
+        me = Registration(service="users", port=80, check=check)
+        assert shown in repr(me)
+        assert "SECRET" not in repr(me.record(id="u", host="h"))
+
+    @pytest.mark.parametrize(
+        "values",
+        [
+            {"url": "ftp://me:SECRET@h/"},
+            {"url": "h?key=SECRET"},
+            {"headers": {"Authorization": b"SECRET"}},
+            {"headers": [("Authorization", "SECRET")]},
+            {"body": b"SECRET"},
+        ],
+    )
+    def test_no_error_shows_a_secret(self, values: dict[str, Any]) -> None:
+        with pytest.raises((TypeError, ValueError)) as error:
+            HTTPCheck(**values)
+        assert "SECRET" not in str(error.value)
 
     def test_ghosts_go_after_a_minute_unless_told_otherwise(self) -> None:
         assert [kind().deregister_after for kind in CHECKS] == [60.0] * 4
