@@ -1,7 +1,9 @@
 """The balancers of a Discovery: made once, fed while they are used."""
 
 import asyncio
+import logging
 from collections.abc import Callable, Hashable
+from contextlib import suppress
 from typing import Any
 from weakref import WeakKeyDictionary, WeakValueDictionary, ref
 
@@ -9,11 +11,13 @@ from ._clock import LoopClock
 from ._models import Event, Query
 from ._protocols import Clock
 from ._shared import Shared, SharedWatches
-from ._tasks import TaskOwner
+from ._tasks import TaskOwner, ended
 from ._watcher import Watcher
 from .balance import Balancer
 
 __all__ = ["Balancers"]
+
+logger = logging.getLogger("asyncsd.balancers")
 
 
 class _Feed:
@@ -33,11 +37,13 @@ class _Feed:
 class Balancers:
     """Keeps one balancer a key; one that is unused for `idle` seconds lets its watch go until its next use.
 
-    A balancer that sleeps is kept by its users alone: one that was made for each request by a mistake (a new
-    lambda as its factory) is gone again then.
+    One that sleeps is kept while it has a list to pick from, for who asks for it again. Any other is kept by
+    its users alone, and so is each with a factory, as its endpoints are closed then: one made for each
+    request by a mistake (a new lambda as its factory, a service that isn't there) is gone again.
     """
 
     __slots__ = (
+        "_asleep",
         "_clock",
         "_early",
         "_feeds",
@@ -73,11 +79,13 @@ class Balancers:
         self._known: WeakValueDictionary[Hashable, Balancer[Any]] = WeakValueDictionary()
         self._queries: WeakKeyDictionary[Balancer[Any], Query] = WeakKeyDictionary()
         self._feeds: dict[Balancer[Any], _Feed] = {}
+        self._asleep: set[Balancer[Any]] = set()
         self._sweeper: asyncio.Task[None] | None = None
 
     def get(self, key: Hashable) -> Balancer[Any] | None:
-        """The balancer of `key`, if there is one."""
-        return self._known.get(key)
+        """The balancer of `key`, if there is one that isn't closed: by its watch's end, say, or a bug."""
+        balancer = self._known.get(key)
+        return None if balancer is None or balancer.closed else balancer
 
     def add(self, key: Hashable, query: Query, balancer: Balancer[Any]) -> None:
         """Keep `balancer` under `key` too, and feed it once this is open."""
@@ -97,29 +105,46 @@ class Balancers:
             self._wake(balancer)
 
     async def aclose(self) -> None:
-        """Close them all: picks raise ClosedError, and endpoints are closed."""
+        """Close them all, side by side: picks raise ClosedError, and endpoints are closed."""
         self._open = False
-        for balancer in [*self._early, *list(self._queries)]:
-            await balancer.aclose()
+        closing = [
+            self._tasks.spawn(balancer.aclose(), role="close", service=query.service)
+            for balancer, query in self._queries.items()
+        ]
+        await ended(*closing)
+        for task in closing:
+            if not task.cancelled() and (error := task.exception()) is not None:
+                logger.error("closing a balancer failed", exc_info=error)
         await self._tasks.cancel(*(feed.task for feed in self._feeds.values()))
         self._feeds.clear()
+        self._asleep.clear()
         self._early.clear()
 
-    def runs(self, task: asyncio.Task[Any] | None) -> bool:
-        """Whether `task` is one that feeds a balancer."""
-        return any(feed.task is task for feed in self._feeds.values())
-
     def _wake(self, balancer: Balancer[Any]) -> None:
+        self._asleep.discard(balancer)
         if not self._open or balancer in self._feeds:
             return
         query = self._queries[balancer]
         watch = self._hold(query)
         queue: asyncio.Queue[Event] = asyncio.Queue(self._queue)
         watch.watcher.hub.attach(queue)
-        task = self._tasks.spawn(balancer.run(queue), role="balance", service=query.service)
+        task = self._tasks.spawn(self._run(balancer, queue), role="balance", service=query.service)
         self._feeds[balancer] = _Feed(watch, queue, task, self._clock.time())
         if self._sweeper is None:
             self._sweeper = self._tasks.spawn(self._sweep(), role="idle", service="")
+
+    async def _run(self, balancer: Balancer[Any], queue: asyncio.Queue[Event]) -> None:
+        """Feed `balancer` until it is closed; a bug closes it too, and whoever picks is told."""
+        with suppress(Exception):
+            await balancer.run(queue)
+        self._let_go(balancer)
+
+    def _let_go(self, balancer: Balancer[Any]) -> None:
+        """Feed `balancer` no more."""
+        feed = self._feeds.pop(balancer, None)
+        if feed is not None and self._open:
+            feed.watch.watcher.hub.detach(feed.queue)
+            self._watches.release(feed.watch)
 
     async def _sweep(self) -> None:
         """Put those to sleep that nobody uses, until none is awake."""
@@ -142,11 +167,11 @@ class Balancers:
             if (awake := weak()) is not None:
                 self._wake(awake)
 
-        balancer.used = False
         await self._tasks.cancel(feed.task)  # Which closes endpoints: connections aren't kept for nobody.
-        balancer.sleep(wake)
-        del self._feeds[balancer]
-        feed.watch.watcher.hub.detach(feed.queue)
-        self._watches.release(feed.watch)
+        self._let_go(balancer)
         if balancer.used:  # Picked from while it fell asleep.
             self._wake(balancer)
+            return
+        balancer.sleep(wake)
+        if balancer.statistics().candidates:
+            self._asleep.add(balancer)

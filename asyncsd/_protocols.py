@@ -145,7 +145,8 @@ class Picker(Protocol):
         """Pick from `instances`, ordered by id, from now on; keep what is known of those seen before.
 
         Returns the function of a plain pick, which the balancer calls until the next update: `self.pick`
-        will do, and one that looks nothing up is faster. Of no instances nothing is picked.
+        will do, and one that looks nothing up is faster. Of no instances nothing is picked, and this isn't
+        called.
         """
         ...
 

@@ -57,6 +57,7 @@ class SharedWatches:
         if watch is None or watch.task.done():
             watcher = make()
             task = self._tasks.spawn(watcher.run(), role="watch", service=service)
+            task.add_done_callback(_seen)
             watch = Shared(key, service, watcher, task)
             self._watches[key] = watch
         watch.holders += 1
@@ -81,3 +82,9 @@ class SharedWatches:
     def clear(self) -> None:
         """Forget them all: their tasks have ended."""
         self._watches.clear()
+
+
+def _seen(task: asyncio.Task[None]) -> None:
+    """A watch that died of a bug has logged it, and told its readers."""
+    if not task.cancelled():
+        task.exception()

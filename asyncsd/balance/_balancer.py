@@ -14,7 +14,7 @@ from asyncsd._protocols import Clock, Policy
 
 from ._ewma import PeakEWMA
 from ._held import Acquired, Classify, Held
-from ._load import InstanceLoad, Measuring
+from ._load import InstanceLoad
 from ._pool import Pool
 from ._retry import call_with_retry
 
@@ -163,7 +163,7 @@ class Balancer(Generic[T]):
 
     def __repr__(self) -> str:
         pool = self._pool
-        state = "closed" if pool.closed else f"{len(pool.candidates)} of {len(self.instances)} ready"
+        state = "closed" if pool.closed else f"{len(pool.candidates)} of {len(pool.instances)} ready"
         return f"<Balancer {pool.service} {self._policy!r}, {state}, {pool.in_flight} in flight>"
 
     # -- what goes in
@@ -173,6 +173,8 @@ class Balancer(Generic[T]):
 
         When it is cancelled, the endpoints are closed first, within 5 seconds; it may be run again, and then
         makes those of the last list anew. Picks of a balancer without a factory go on from that meanwhile.
+        Raises only bugs, a policy's say: one is logged and closes the balancer, and is the cause of the
+        ClosedError of whoever waits or picks.
         """
         pool = self._pool
         if self._running:
@@ -180,14 +182,17 @@ class Balancer(Generic[T]):
         if pool.closed:
             raise pool.reason()
         self._running = True
-        pool.awake()
         try:
+            pool.awake()
             while not pool.closed:
                 event = await self._hear(queue)
                 if event is None:
                     pool.drop()
                 else:
                     pool.feed(event)
+        except Exception as bug:
+            pool.fail(bug)
+            raise
         finally:
             self._running = False
             await self._rest()
@@ -228,7 +233,9 @@ class Balancer(Generic[T]):
     def pick(self) -> Instance:
         """The next instance, without counting a call: for a call that counts, use `acquire` or `call`.
 
-        Raises NoInstances when there is none, with why in its text, and ClosedError when closed.
+        Raises NoInstances when there is none, with why in its text, and ClosedError when closed. It is not
+        thread-safe: call it on the event loop of this balancer. For picks alone RoundRobin and Random are
+        the policies: one that measures learns nothing by them.
         """
         pool = self._pool
         pool.used = True
@@ -275,25 +282,34 @@ class Balancer(Generic[T]):
     # -- what there is
 
     @property
-    def instances(self) -> Snapshot | tuple[()]:
-        """The last list heard; `()` while there is none."""
-        pool = self._pool
-        return () if pool.snapshot is None or pool.dropped else pool.snapshot
+    def instances(self) -> Snapshot:
+        """The last list heard; an empty one while there is none. To ask for it is a use, as a pick is."""
+        self._pool.touch()
+        return self._pool.instances
 
     def endpoints(self) -> dict[Instance, T]:
-        """Every endpoint that is ready, by its instance; the instances themselves without a factory."""
+        """Every endpoint that is ready, by its instance; the instances themselves without a factory.
+
+        To ask for them is a use, as a pick is: of one that rested the endpoints are then made again.
+        """
+        self._pool.touch()
         return self._pool.values()
 
+    @property
+    def closed(self) -> bool:
+        """Whether it is closed for good: by `aclose`, with its watch, or by a bug."""
+        return self._pool.closed
+
     def statistics(self) -> BalancerStatistics:
-        """What this balancer is doing just now."""
+        """What this balancer is doing just now. To ask for it is no use."""
         pool = self._pool
         return BalancerStatistics(
-            instances=len(self.instances),
+            instances=len(pool.instances),
             candidates=len(pool.candidates),
             in_flight=pool.in_flight,
             waiting=pool.waiting,
             stale=pool.troubled_since is not None,
-            loads=pool.picker.loads() if isinstance(pool.picker, Measuring) else (),
+            loads=pool.loads(),
             errors=pool.errors(),
         )
 
@@ -301,7 +317,7 @@ class Balancer(Generic[T]):
 
     @property
     def used(self) -> bool:
-        """Whether anything was picked since this was last set to False."""
+        """Whether anything was picked or asked for since this was last set to False."""
         return self._pool.used
 
     @used.setter

@@ -62,13 +62,13 @@ class _Taking(Generic[T]):
     def _begin(self) -> None:
         pool = self._pool
         self.instance = instance = pool.choose(self._exclude, self._key)
+        self._end = pool.picker.begin(instance)  # First: where a policy fails, nothing is held yet.
         endpoint: Any = instance
         if pool.endpoints is not None:
             self._entry = pool.endpoints.take(instance)
             endpoint = self._entry.value
         self.endpoint = endpoint
         pool.in_flight += 1
-        self._end = pool.picker.begin(instance)
 
     async def __aexit__(
         self, kind: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None

@@ -1,6 +1,7 @@
 """What a balancer picks from: the last list heard, and which of it can be used."""
 
 import asyncio
+import logging
 import random
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -10,12 +11,18 @@ from typing import Any, Generic, TypeVar, cast
 
 from asyncsd._endpoints import Close, Endpoints
 from asyncsd._errors import ClosedError, DiscoveryError, NoInstances
-from asyncsd._models import Event, Instance, Snapshot, identity
+from asyncsd._models import Event, Instance, Query, Snapshot, identity
 from asyncsd._protocols import Clock, Picker, Policy
+
+from ._load import InstanceLoad, Measuring
 
 __all__ = ["Pool"]
 
 T = TypeVar("T")
+
+NOTHING = Snapshot(())
+
+logger = logging.getLogger("asyncsd.balancer")
 
 
 class Pool(Generic[T]):
@@ -34,6 +41,7 @@ class Pool(Generic[T]):
         "closed",
         "dropped",
         "endpoints",
+        "error",
         "in_flight",
         "keep",
         "next",
@@ -71,6 +79,8 @@ class Pool(Generic[T]):
         self.snapshot: Snapshot | None = None
         self.candidates: Sequence[Instance] = ()
         self.closed: bool = False
+        self.error: Exception | None = None
+        """What closed it, if that was an error."""
         self.dropped: bool = False
         self.used: bool = False
         self.keep: bool = False
@@ -97,7 +107,7 @@ class Pool(Generic[T]):
             return
         self._event = event
         if event.closed:
-            self.close()
+            self.close(event.error)
             return
         if not event.stale and event.error is None:
             self.troubled_since = None
@@ -116,8 +126,15 @@ class Pool(Generic[T]):
         self._listed = None
         self._choose_from(())
 
-    def close(self) -> None:
+    def fail(self, bug: Exception) -> None:
+        """Close, for a bug, of the policy's most likely; who picks or waits gets it as the cause."""
+        logger.error("the balancer of %r died of a bug", self.service, exc_info=bug)
+        self.close(bug)
+
+    def close(self, error: Exception | None = None) -> None:
         """Refuse every pick from now on, and tell those who wait."""
+        if not self.closed:
+            self.error = error
         self.closed = True
         self._wake = None
         self.use(())
@@ -146,14 +163,16 @@ class Pool(Generic[T]):
         """Look again which endpoints are ready."""
         self._refreshing = False
         if self.endpoints is not None and not self.closed:
-            self.use(self.endpoints.ready())
+            try:
+                self.use(self.endpoints.ready())
+            except Exception as bug:  # noqa: BLE001 - of the policy: nobody else here could tell of it
+                self.fail(bug)
 
     def use(self, instances: Sequence[Instance]) -> None:
         """Pick from these; from those of weight 0 only if there is no other."""
         self.candidates = [instance for instance in instances if instance.weight] or instances
-        pick = self.picker.update(self.candidates)
         if self.candidates:
-            self._plain = pick
+            self._plain = self.picker.update(self.candidates)
             self._ready.set()
         else:
             self._plain = self._refuse
@@ -161,6 +180,12 @@ class Pool(Generic[T]):
         self.next = self._plain if self._wake is None else self._wake_and_pick
 
     # -- idleness
+
+    def touch(self) -> None:
+        """It is used just now: be awake."""
+        self.used = True
+        if self._wake is not None:
+            self.rouse()
 
     def sleep(self, wake: Callable[[], None]) -> None:
         """Call `wake` on the next use, once, or soon if somebody waits; picks go on from the last list."""
@@ -194,9 +219,7 @@ class Pool(Generic[T]):
 
     async def wait(self, timeout: float | None) -> None:
         """Return when there is something to pick; NoInstances when there isn't in time."""
-        self.used = True
-        if self._wake is not None:
-            self.rouse()
+        self.touch()
         if self.closed or (timeout is not None and timeout <= 0):
             raise self.reason()
         self.waiting += 1
@@ -213,18 +236,26 @@ class Pool(Generic[T]):
 
     def choose(self, exclude: Sequence[Instance], key: object) -> Instance:
         """The instance for a call that begins."""
-        self.used = True
         if not exclude and key is None:
+            self.used = True
             return self.next()
-        if self._wake is not None:
-            self.rouse()
+        self.touch()
         return self.picker.pick(exclude, key) if self.candidates else self._refuse()
+
+    @property
+    def instances(self) -> Snapshot:
+        """The last list heard; an empty one while there is none."""
+        return NOTHING if self.snapshot is None or self.dropped else self.snapshot
 
     def values(self) -> dict[Instance, T]:
         """The endpoints that can be used; without a factory, the instances themselves."""
         if self.endpoints is not None:
             return self.endpoints.values()
         return cast("dict[Instance, T]", {instance: instance for instance in self.candidates})
+
+    def loads(self) -> tuple[InstanceLoad, ...]:
+        """What the policy knows of the candidates; nothing of one that keeps no account."""
+        return self.picker.loads() if self.candidates and isinstance(self.picker, Measuring) else ()
 
     def errors(self) -> dict[Instance, Exception]:
         """What the factory last raised, by the instance that has no endpoint for it."""
@@ -250,25 +281,36 @@ class Pool(Generic[T]):
         """Why there is nothing to pick."""
         service = self.service
         if self.closed:
-            return ClosedError(f"the balancer of {service!r} is closed")
+            if self.error is None:
+                return ClosedError(f"the balancer of {service!r} is closed")
+            closed = ClosedError(
+                f"the balancer of {service!r} was closed by {self.error!r}: make another one"
+            )
+            closed.__cause__ = self.error
+            return closed
         if self._event is None:
+            hint = "" if self._name else " (is a watch running, and `run` with its queue?)"
             return NoInstances(
-                service, "nothing was heard of it yet (is a watch running, and `run` with its queue?)"
+                service, f"nothing was heard of it yet; acquire() waits for a first answer{hint}"
             )
         if self.snapshot is None:
             told = "nothing was ever heard of it"
         elif self.dropped:
             told = "its list was dropped as too old"
+        elif self.snapshot and self._listed is None:
+            told = (
+                f"{_count(len(self.snapshot))}, their endpoints closed while the balancer rested; "
+                "acquire() waits for new ones"
+            )
         elif self.snapshot:
-            count = len(self.snapshot)
-            told = f"{_count(count)}, none whose endpoint is ready"
+            told = f"{_count(len(self.snapshot))}, none whose endpoint is ready"
             errors = list(self.errors().values())
             if errors:
                 told += f" (the factory failed for {len(errors)} of them: {errors[-1]!r})"
         elif self.snapshot.unfit:
             told = _unfit(self.snapshot.unfit)
         else:
-            told = "the service has no instances"
+            told = _nothing_for(self._event.query)
         if self.troubled_since is not None:
             seconds = self.clock.time() - self.troubled_since
             told += f"; no good answer of the registry for {seconds:.1f} s"
@@ -290,6 +332,15 @@ def _distinct(instances: Sequence[Instance]) -> Sequence[Instance]:
 
 def _count(number: int) -> str:
     return "1 instance" if number == 1 else f"{number} instances"
+
+
+def _nothing_for(query: Query) -> str:
+    """What an empty answer says: a registry that was asked for a part of a service may have others."""
+    if query.tags:
+        return f"no instance with the tag{'s' * (len(query.tags) > 1)} {', '.join(query.tags)}"
+    if query.filter or query.node_meta or query.datacenter or query.server_filter:
+        return "no instance fits the query"
+    return "the service has no instances"
 
 
 def _unfit(instances: Sequence[Instance]) -> str:

@@ -6,10 +6,11 @@ import dataclasses
 import random
 from collections import Counter
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import pytest
 
-from asyncsd import ClosedError, Event, Instance, NoInstances, UnreachableError
+from asyncsd import ClosedError, Event, Instance, NoInstances, Query, UnreachableError
 from asyncsd._models import Snapshot
 from asyncsd._protocols import Clock, Policy
 from asyncsd.balance import Balancer, LeastOutstanding, PeakEWMA, Random, RoundRobin
@@ -86,7 +87,7 @@ def test_no_instances_says_why(clock: FakeClock) -> None:
     down = UnreachableError("connection refused", url="http://registry")
     critical = instances(3, status="critical")
     warning = instances(1, status="warning")
-    assert "nothing was heard of it yet" in why()
+    assert "nothing was heard of it yet; acquire() waits for a first answer (is a watch running" in why()
     assert "nothing was ever heard of it; no good answer of the registry for 0.0 s" in why(
         Event(QUERY, None, stale=True, error=down)
     )
@@ -95,6 +96,23 @@ def test_no_instances_says_why(clock: FakeClock) -> None:
     assert why(heard(critical)) == "no instance of 'users': 3 instances, all critical"
     assert why(heard(warning)) == "no instance of 'users': 1 instance, warning"
     assert "4 instances, 3 critical, 1 warning" in why(Event(QUERY, Snapshot((), tuple(critical + warning))))
+
+
+@pytest.mark.parametrize(
+    ("query", "told"),
+    [
+        (Query("users", tags=("nope",)), "no instance with the tag nope"),
+        (Query("users", tags=("v1", "nope")), "no instance with the tags v1, nope"),
+        (Query("users", filter="Node == a"), "no instance fits the query"),
+        (Query("users", server_filter=True), "no instance fits the query"),
+        (Query("users", status="critical"), "the service has no instances"),
+    ],
+)
+def test_an_empty_answer_is_told_for_what_was_asked(query: Query, told: str) -> None:
+    balancer = fed(Event(query, Snapshot(())))
+    with pytest.raises(NoInstances) as caught:
+        balancer.pick()
+    assert caught.value.reason == told
 
 
 def test_a_stale_list_goes_on_serving(clock: FakeClock) -> None:
@@ -283,7 +301,7 @@ async def test_the_list_is_dropped_after_so_long_on_errors_and_comes_back(clock:
     await clock.advance(1.5)
     with pytest.raises(NoInstances, match=r"dropped.*no good answer of the registry for 10\.5 s.*refused"):
         balancer.pick()
-    assert balancer.instances == ()
+    assert len(balancer.instances) == 0
     balancer.feed(bad)
     with pytest.raises(NoInstances):
         balancer.pick()
@@ -294,7 +312,7 @@ async def test_the_list_is_dropped_after_so_long_on_errors_and_comes_back(clock:
     await asyncio.wait([running])
 
 
-@pytest.mark.parametrize("use", ["pick", "acquire", "exclude", "call"])
+@pytest.mark.parametrize("use", ["pick", "acquire", "exclude", "call", "endpoints", "instances"])
 async def test_an_idle_balancer_wakes_its_owner_once_and_picks_go_on(use: str) -> None:
     balancer = fed(heard(instances(2)))
     woken: list[bool] = []
@@ -309,6 +327,10 @@ async def test_an_idle_balancer_wakes_its_owner_once_and_picks_go_on(use: str) -
     for _ in range(2):
         if use == "pick":
             assert balancer.pick() in instances(2)
+        elif use == "endpoints":
+            assert list(balancer.endpoints()) == instances(2)
+        elif use == "instances":
+            assert list(balancer.instances) == instances(2)
         elif use == "call":
             assert await balancer.call(served) in instances(2)
         else:
@@ -349,6 +371,77 @@ async def test_run_ends_the_sleep(clock: FakeClock) -> None:
     queue: asyncio.Queue[Event] = asyncio.Queue()
     queue.put_nowait(closed())
     await balancer.run(queue)
+
+
+class Faulty:
+    """A policy with a bug: its picker can't be given a list, or can't begin a call."""
+
+    def __init__(self, where: str) -> None:
+        self.where = where
+        self.bug = KeyError("of the policy")
+
+    def picker(self, *, clock: Clock, rng: random.Random) -> "Faulty":
+        return self
+
+    def update(self, fit: Sequence[Instance]) -> Callable[[], Instance]:
+        if self.where == "update":
+            raise self.bug
+        return lambda: fit[0]
+
+    def pick(self, exclude: Sequence[Instance] = (), key: object = None) -> Instance:
+        raise AssertionError
+
+    def begin(self, instance: Instance) -> None:
+        raise self.bug
+
+
+@pytest.mark.parametrize("factory", [None, lambda each: each])
+async def test_a_bug_of_the_policy_is_logged_and_told_to_whoever_waits_or_picks(
+    factory: Any, clock: FakeClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    policy = Faulty("update")
+    balancer = Balancer(policy, factory=factory, clock=clock, name="users")
+    queue: asyncio.Queue[Event] = asyncio.Queue()
+    running = asyncio.ensure_future(balancer.run(queue))
+    waiting = asyncio.ensure_future(balancer.acquire(timeout=None).__aenter__())
+    await clock.settle()
+    queue.put_nowait(heard(instances(1)))
+    await clock.settle()
+    with pytest.raises(ClosedError, match=r"'users' was closed by KeyError\('of the policy'\)") as caught:
+        await waiting
+    assert caught.value.__cause__ is policy.bug
+    with pytest.raises(ClosedError, match="was closed by KeyError"):
+        balancer.pick()
+    [record] = caplog.records
+    assert record.exc_info is not None
+    assert record.exc_info[1] is policy.bug
+    assert balancer.closed
+    if factory is None:
+        with pytest.raises(KeyError):
+            await running
+    running.cancel()
+    await asyncio.wait([running])
+    await balancer.aclose()
+
+
+async def test_a_policy_that_can_not_begin_a_call_leaves_no_load() -> None:
+    balancer = Balancer(Faulty("begin"))
+    balancer.feed(heard(instances(1)))
+    with pytest.raises(KeyError):
+        async with balancer.acquire():
+            pass
+    assert balancer.statistics().in_flight == 0
+
+
+async def test_what_ended_the_watch_is_told(clock: FakeClock) -> None:
+    boom = KeyError("boom")
+    balancer = fed(heard(instances(1)), dataclasses.replace(closed(), error=boom), clock=clock)
+    with pytest.raises(ClosedError, match=r"was closed by KeyError\('boom'\)") as caught:
+        balancer.pick()
+    assert caught.value.__cause__ is boom
+    await balancer.aclose()
+    with pytest.raises(ClosedError, match="boom"):
+        balancer.pick()
 
 
 def test_an_event_that_changes_nothing_costs_the_policy_nothing() -> None:
