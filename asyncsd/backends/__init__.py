@@ -22,6 +22,8 @@ def from_url(url: str) -> Backend:
     module = _MODULES.get(scheme.partition("+")[0])
     if not separator or module is None:
         known = ", ".join(f"{name}://" for name in _MODULES)
-        raise ValueError(f"a registry's URL starts with one of {known}; got {scheme!r}")
+        # Without "://" all of it would be shown, a password too.
+        got = f"; got {scheme!r}" if separator else ""
+        raise ValueError(f"a registry's URL starts with one of {known}{got}")
     backend: Backend = importlib.import_module(module).from_url(url)
     return backend

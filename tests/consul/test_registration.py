@@ -313,3 +313,15 @@ async def test_the_clients_are_there_for_requests_of_ones_own(
     await backend.deregister(lease)
     async with asyncio.timeout(10):
         assert (await waiting).status == 404
+
+
+async def test_any_id_is_registered_renewed_drained_and_removed(
+    agent: ConsulAgent, backend: ConsulBackend
+) -> None:
+    for id in ("x/y", "a//b", "../z", "x/./y", "/a", "a/", ".", "..", "50%", "q?x#y", "ü é"):
+        lease = await backend.register(record(id))
+        await backend.renew(lease, Health("passing"))
+        await backend.drain(lease, True)
+        assert (await agent.get("/v1/agent/checks"))[f"service:{id}"]["Status"] == "passing"
+        await backend.deregister(lease)
+        assert await agent.get("/v1/agent/services") == {}

@@ -31,7 +31,12 @@ class AioClient(DirectClient):
         return f"AioClient({self.where})"
 
     async def health(self, query: Query, *, index: int | None = None, wait: float | None = None) -> Answer:
-        if len(query.tags) > 1 or query.filter is not None or query.consistency != "default":
+        if (
+            _is_odd(query.service)
+            or len(query.tags) > 1
+            or query.filter is not None
+            or query.consistency != "default"
+        ):
             return await super().health(query, index=index, wait=wait)
         answer: Answer = await self._consul.health.service(
             query.service,
@@ -52,18 +57,29 @@ class AioClient(DirectClient):
         return answer
 
     async def deregister(self, id: str) -> Answer:
+        if _is_odd(id):
+            return await super().deregister(id)
         answer: Answer = await self._consul.agent.service.deregister(id)
         return answer
 
     async def ttl(self, check_id: str, status: Status, note: str = "") -> Answer:
+        if _is_odd(check_id):
+            return await super().ttl(check_id, status, note)
         check = self._consul.agent.check
         tell = {"passing": check.ttl_pass, "warning": check.ttl_warn, "critical": check.ttl_fail}[status]
         answer: Answer = await tell(check_id, note)
         return answer
 
     async def maintenance(self, id: str, on: bool, reason: str = "") -> Answer:
+        if _is_odd(id):
+            return await super().maintenance(id, on, reason)
         answer: Answer = await self._consul.agent.service.maintenance(id, "true" if on else "false", reason)
         return answer
+
+
+def _is_odd(name: str) -> bool:
+    """Whether a server would take `name` for another path: the library doesn't quote what it puts there."""
+    return not {"", ".", ".."}.isdisjoint(name.split("/"))
 
 
 class _Connection:

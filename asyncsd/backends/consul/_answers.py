@@ -13,14 +13,23 @@ from asyncsd._errors import (
     RateLimitedError,
 )
 
-__all__ = ["Answer", "checked", "is_unknown", "known_leader", "last_contact", "parse_index", "shape_error"]
+__all__ = [
+    "Answer",
+    "checked",
+    "is_filtered",
+    "is_unknown",
+    "known_leader",
+    "last_contact",
+    "parse_index",
+    "shape_error",
+]
 
 SHOWN = 200
 """How many characters of an error's text are shown."""
 
 
 class Answer(NamedTuple):
-    """What an agent answered, of whatever status; `headers` by their canonical names or in any case.
+    """What an agent answered, of whatever status; `headers` as HTTP libraries give them.
 
     `url` is the request's without secrets, for errors.
     """
@@ -42,6 +51,8 @@ def checked(answer: Answer) -> Answer:
     if 200 <= status < 300 or status == 404:
         return answer
     text = f"{status}: {answer.text() or 'no text'}"
+    if 300 <= status < 400:
+        text += f": it points to {_header(answer, 'Location') or 'nowhere'}"
     match status:
         case 400:
             raise BadRequestError(text, url=answer.url, status=status)
@@ -66,7 +77,7 @@ def is_unknown(answer: Answer) -> bool:
 
 def parse_index(answer: Answer) -> int | None:
     """X-Consul-Index, None where it is missing, not a number or below 1: those are no place to wait from."""
-    text = answer.headers.get("X-Consul-Index", "")
+    text = _header(answer, "X-Consul-Index")
     index = int(text) if text.isascii() and text.isdecimal() and len(text) <= 20 else 0
     return index or None
 
@@ -74,14 +85,19 @@ def parse_index(answer: Answer) -> int | None:
 def known_leader(answer: Answer) -> bool:
     """Whether the registry itself trusts the answer."""
     # The streaming backend, which answers blocking health queries since Consul 1.10, always says "false".
-    if answer.headers.get("X-Consul-Query-Backend") == "streaming":
+    if _header(answer, "X-Consul-Query-Backend") == "streaming":
         return True
-    return answer.headers.get("X-Consul-KnownLeader") != "false"
+    return _header(answer, "X-Consul-KnownLeader") != "false"
+
+
+def is_filtered(answer: Answer) -> bool:
+    """Whether the agent left out what the token may not read (since Consul 1.11)."""
+    return _header(answer, "X-Consul-Results-Filtered-By-ACLs") == "true"
 
 
 def last_contact(answer: Answer) -> float:
     """How long ago, in seconds, the server that answered heard of the leader."""
-    text = answer.headers.get("X-Consul-LastContact", "")
+    text = _header(answer, "X-Consul-LastContact")
     return int(text) / 1000 if text.isascii() and text.isdecimal() else 0.0
 
 
@@ -99,14 +115,19 @@ def shape_error(answer: Answer, wanted: str, cause: Exception | None = None) -> 
     )
 
 
+def _header(answer: Answer, name: str) -> str:
+    """A header by its documented name, or as Go writes that: X-Consul-Knownleader."""
+    return answer.headers.get(name) or answer.headers.get(name.title()) or ""
+
+
 def _retry_after(answer: Answer) -> float | None:
     """Seconds, from either form of the header (RFC 9110, 10.2.3); a date counts from the answer's own."""
-    value = answer.headers.get("Retry-After", "").strip()
+    value = _header(answer, "Retry-After").strip()
     try:
         seconds = float(value)
     except ValueError:
         try:
-            until, now = (parsedate_to_datetime(text) for text in (value, answer.headers.get("Date", "")))
+            until, now = (parsedate_to_datetime(text) for text in (value, _header(answer, "Date")))
             seconds = (until - now).total_seconds()
         except (TypeError, ValueError):
             return None

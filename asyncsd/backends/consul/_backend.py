@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import ssl as _ssl
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Literal, NamedTuple, Self
 
@@ -52,7 +52,8 @@ class ConsulBackend:
 
     `url` is one agent's address or several (a list, or commas between): "http://127.0.0.1:8500",
     "localhost:8500", "https://…", "consul://…" or "unix:///path". Reads go to the next agent when one can't
-    be reached; a registration stands on one of them, and moves when that one can't be reached.
+    be reached or answers 5xx; a registration stands on one of them, and moves when that one can't be
+    reached.
 
     `client` is "aio" (on `consul.aio`), "direct", or a ConsulClient of your own, which makes all that
     follows up to `session` its affair. `token` is a string or a callable, sync or async, that is called for
@@ -254,6 +255,9 @@ class ConsulBackend:
         record = lease.record
         ttl = [check_id(record, n) for n, check in enumerate(record.checks) if isinstance(check, TTLCheck)]
         note = health.note if len(health.note) <= NOTE else f"{health.note[: NOTE - 1]}…"
+        note = note.encode(
+            errors="replace"
+        ).decode()  # An error's text may hold a file name that is no UTF-8.
         for id in ttl:
             _registered(lease, await self._lifetime.call(client.ttl, id, health.status, note))
         if not ttl:
@@ -296,22 +300,27 @@ class ConsulBackend:
             checked(answer)
 
     async def _read(self, ask: Callable[[ConsulClient], Awaitable[Answer]]) -> tuple[ConsulClient, Answer]:
-        """Ask the agent that answered last, and the others while it can't be reached."""
+        """Ask the agent that answered last, and the others while it can't be reached, or is failing."""
         self._lifetime.check()
         first = self._reading
-        errors: list[UnreachableError] = []
+        errors: list[BackendError] = []
         for number in sorted(range(len(self._clients)), key=lambda number: number != first):
             client = self._clients[number]
             try:
                 answer = _expected(checked(await self._lifetime.call(ask, client)))
-            except UnreachableError as exc:
+            except BackendError as exc:
+                # An agent that has lost its servers answers with a 500: another one may not have.
+                failing = (exc.status or 0) >= 500 and not exc.permanent
+                if not failing and not isinstance(exc, UnreachableError):
+                    raise
                 errors.append(exc)
                 continue
             if errors and self._reading != number:
                 log.info("reads go to %s now: %s", client.where, errors[0])
                 self._reading = number
             return client, answer
-        raise _unreachable(errors)
+        answered = [exc for exc in errors if not isinstance(exc, UnreachableError)]
+        raise answered[0] if answered else _unreachable(errors)
 
 
 def _aio_client() -> Callable[[Agent], ConsulClient]:
@@ -338,7 +347,7 @@ def _registered(lease: Lease, answer: Answer) -> None:
     checked(answer)
 
 
-def _unreachable(errors: list[UnreachableError]) -> UnreachableError:
+def _unreachable(errors: Sequence[BackendError]) -> BackendError:
     if len(errors) == 1:
         return errors[0]
     told = "; ".join(map(str, errors))

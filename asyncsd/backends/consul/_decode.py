@@ -6,9 +6,10 @@ from typing import NamedTuple
 
 import msgspec
 
+from asyncsd._errors import PermissionDeniedError
 from asyncsd._models import Instance, Query
 
-from ._answers import Answer, shape_error
+from ._answers import Answer, is_filtered, shape_error
 from ._wire import Entry, ServiceState, instance
 
 __all__ = ["Decoder", "decode_names", "decode_service"]
@@ -29,9 +30,10 @@ class _Known(NamedTuple):
 
     items: dict[bytes, Instance | None]
     skipped: int
+    filtered: bool
 
 
-_NOTHING = _Known({}, 0)
+_NOTHING = _Known({}, 0, False)
 
 
 class Decoder:
@@ -47,12 +49,16 @@ class Decoder:
         self._known: OrderedDict[Query, _Known] = OrderedDict()
 
     def decode(self, query: Query, answer: Answer) -> Decoded:
-        """The instances in `answer`. Raises ProtocolError where it isn't a list."""
+        """The instances in `answer`.
+
+        Raises ProtocolError where it isn't a list, and PermissionDeniedError where the token may not read
+        any of them, or no longer those that it had read before.
+        """
         try:
             raws = [bytes(raw) for raw in self._split.decode(answer.body)]
         except (msgspec.MsgspecError, UnicodeDecodeError) as exc:
             raise shape_error(answer, "a list of instances", exc) from exc
-        before = self._known.pop(query, _NOTHING)
+        before = self._known.get(query, _NOTHING)
         items: dict[bytes, Instance | None] = {}
         complaint: Exception | None = None
         changed = False
@@ -68,16 +74,36 @@ class Decoder:
                 complaint = exc
         if changed and before.items:
             _keep_equal(before.items, items)
+        filtered = is_filtered(answer)
+        if filtered:
+            self._look_at_rights(query, answer, before, items)
         instances = tuple(found for raw in raws if (found := items[raw]) is not None)
         skipped = len(raws) - len(instances)
         if complaint is not None and not before.skipped:
             log.warning(
                 "%d instances of %s are malformed and left out: %s", skipped, query.service, complaint
             )
-        self._remember(query, _Known(items, skipped))
+        self._remember(query, _Known(items, skipped, filtered))
         return Decoded(instances, skipped)
 
+    @staticmethod
+    def _look_at_rights(
+        query: Query, answer: Answer, before: _Known, items: dict[bytes, Instance | None]
+    ) -> None:
+        """Refuse what the ACLs have emptied, or taken from. A list that was partial from the start is one."""
+        if not items:
+            raise _denied(answer, f"the token may read no instance of {query.service!r}")
+        if before.filtered:
+            return
+        left = {found.key for found in items.values() if found is not None}
+        lost = [found.id for found in before.items.values() if found is not None and found.key not in left]
+        if lost:
+            text = f"the token no longer reads all of {query.service!r}, {len(lost)} instances are missing"
+            raise _denied(answer, text)
+        log.warning("the token may not read all instances of %s: Consul leaves some out", query.service)
+
     def _remember(self, query: Query, known: _Known) -> None:
+        self._known.pop(query, None)
         room = REMEMBERED - sum(len(other.items) for other in self._known.values())
         while room < 0:
             room += len(self._known.popitem(last=False)[1].items)
@@ -94,12 +120,23 @@ def _keep_equal(before: dict[bytes, Instance | None], known: dict[bytes, Instanc
                 known[raw] = old
 
 
+def _denied(answer: Answer, text: str) -> PermissionDeniedError:
+    return PermissionDeniedError(
+        f"{text}: it needs service:read and node:read", url=answer.url, status=answer.status
+    )
+
+
 def decode_names(answer: Answer) -> dict[str, tuple[str, ...]]:
-    """The services of /v1/catalog/services with their tags."""
+    """The services of /v1/catalog/services with their tags.
+
+    Raises ProtocolError for another shape, and PermissionDeniedError where the token may read none of them.
+    """
     try:
         names = msgspec.json.decode(answer.body, type=dict[str, list[str] | None])
     except (msgspec.MsgspecError, UnicodeDecodeError) as exc:
         raise shape_error(answer, "an object of services", exc) from exc
+    if not names and is_filtered(answer):
+        raise _denied(answer, "the token may read no service")
     return {name: tuple(tags or ()) for name, tags in names.items()}
 
 

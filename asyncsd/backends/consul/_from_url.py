@@ -36,9 +36,10 @@ def from_url(url: str) -> ConsulBackend:
     unix socket. The other parameters are ConsulBackend's: token_file, ca, cert, key, verify, wait,
     datacenter, max_watches, connect_timeout. A token has no place in a URL, which ends in logs.
     """
-    scheme, _, rest = url.partition("://")
-    if scheme not in ("consul", "consul+aio", "consul+direct"):
-        raise ValueError(f"a Consul URL starts with consul:// or consul+direct://; got {scheme!r}")
+    scheme, separator, rest = url.partition("://")
+    if not separator or scheme not in ("consul", "consul+aio", "consul+direct"):
+        got = f"; got {scheme!r}" if separator else ""
+        raise ValueError(f"a Consul URL starts with consul:// or consul+direct://{got}")
     where, _, query = rest.partition("?")
     given = dict(parse_qsl(query, keep_blank_values=True))
     tls = _flag(given.pop("tls", "false"))

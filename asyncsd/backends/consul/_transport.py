@@ -41,7 +41,8 @@ READS = 32
 
 def segment(text: str) -> str:
     """`text` as one segment of a path."""
-    return quote(text, safe="")
+    # Dots alone would be another directory.
+    return quote(text, safe="") if text.strip(".") else text.replace(".", "%2E")
 
 
 def quoted(path: str) -> str:

@@ -52,8 +52,10 @@ def parse_addresses(value: str | Iterable[str]) -> tuple[Address, ...]:
     """
     if isinstance(value, str):
         parts: Sequence[object] = [part.strip() for part in value.split(",")]
-    else:
+    elif isinstance(value, Iterable):
         parts = list(value)
+    else:
+        raise TypeError(f"ConsulBackend.url is a string such as {FORMS}, or a list of them")
     addresses: list[Address] = []
     for part in parts:
         if not isinstance(part, str):
@@ -89,6 +91,15 @@ def _parse(text: str) -> Address:
         raise ValueError(f"ConsulBackend.url names no host: one such as {FORMS} would do")
     if parts.query or parts.fragment:
         raise ValueError("ConsulBackend.url has no '?' or '#': a token goes into token=")
+    if "@" in parts.path:
+        raise ValueError(
+            "ConsulBackend.url has an '@' after its host: a '/' in a user name or a password is written %2F"
+        )
+    if parts.hostname in ("0.0.0.0", "::"):  # noqa: S104 - refused, and not bound
+        raise ValueError(
+            f"ConsulBackend.url is where an agent is reached, and {parts.hostname} is where one listens: "
+            "on this machine it is 127.0.0.1"
+        )
     host = as_host("ConsulBackend.url's host", parts.hostname)
     if port is None:
         port = {"http": 80, "https": 443}.get(parts.scheme, PORT)
@@ -96,7 +107,7 @@ def _parse(text: str) -> Address:
     credentials = None
     if parts.username or parts.password:
         credentials = (unquote(parts.username or ""), unquote(parts.password or ""))
-    path = quote(unquote(parts.path.rstrip("/")), safe="/:@!$&'()*+,;=-._~")
+    path = quote(unquote(parts.path.rstrip("/")), safe="/:!$&'()*+,;=-._~")
     return Address(f"{scheme}://{url_host(host)}:{port}{path}", host, port, None, credentials)
 
 

@@ -160,6 +160,14 @@ async def test_the_environment_has_no_influence(
     assert all("X-Consul-Token" not in asked.headers for asked in agent.asked)
 
 
+async def test_a_note_that_is_no_utf_8_is_told_as_far_as_it_goes(
+    agent: FakeAgent, backend: ConsulBackend
+) -> None:
+    lease = await backend.register(ME)
+    await backend.renew(lease, Health("critical", "no such file: /\udcff"))
+    assert dict(agent.asked[-1].query)["note"] == "no such file: /?"
+
+
 # Errors
 
 
@@ -182,7 +190,7 @@ async def test_a_status_is_one_of_our_errors(
     agent.say("out of  order\n" + "x" * 500, status, Retry_After="3", Location="/elsewhere")
     for call in (backend.fetch(USERS, None), backend.fetch_names(None), backend.register(ME)):
         with pytest.raises(
-            BackendError, match=f"{status}: out of order x+…: is it|{status}: out of order x+… "
+            BackendError, match=f"{status}: out of order x+…(: is it| |: it points to /elsewhere )"
         ) as error:
             await call
         assert type(error.value) is kind
@@ -468,15 +476,33 @@ def _refused(agent: FakeAgent) -> str:
     return f"Connect call failed ('127.0.0.1', {agent.port}) ({url})"
 
 
-async def test_an_error_that_is_an_answer_moves_nothing(client: ClientKind) -> None:
+@pytest.mark.parametrize(("status", "text"), [(429, "slow"), (403, "denied"), (500, "boolean expression")])
+async def test_an_error_that_another_agent_would_give_too_moves_nothing(
+    client: ClientKind, status: int, text: str
+) -> None:
     async with FakeAgent() as first, FakeAgent() as second:
-        first.say("no leader", 500)
+        first.say(text, status, Retry_After="1")
         async with ConsulBackend([first.url, second.url], client=client) as backend:
-            with pytest.raises(BackendError, match="no leader"):
+            with pytest.raises(BackendError, match=text):
                 await backend.fetch(USERS, None)
-            with pytest.raises(BackendError, match="no leader"):
-                await backend.register(ME)
         assert second.asked == []
+
+
+async def test_reads_leave_an_agent_that_fails_and_registrations_do_not(client: ClientKind) -> None:
+    async with FakeAgent() as first, FakeAgent() as second:
+        first.say("No known Consul servers", 500)
+        async with ConsulBackend([first.url, second.url], client=client) as backend:
+            for _ in range(2):
+                assert (await backend.fetch(USERS, None)).index == 7
+            assert (len(first.asked), len(second.asked)) == (1, 2)
+            with pytest.raises(BackendError, match="No known Consul servers"):
+                await backend.register(ME)
+            second.say("proxy", 502)
+            with pytest.raises(BackendError, match="502: proxy"):
+                await backend.fetch(USERS, None)
+            await second.stop()
+            with pytest.raises(BackendError, match="No known Consul servers"):
+                await backend.fetch(USERS, None)
 
 
 async def test_a_registration_moves_and_the_orphan_goes_when_its_agent_is_back(client: ClientKind) -> None:

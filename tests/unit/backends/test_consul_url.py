@@ -2,6 +2,7 @@
 
 import pytest
 
+from asyncsd.backends import consul, from_url
 from asyncsd.backends.consul import ConsulBackend
 from asyncsd.backends.consul._url import parse_addresses
 
@@ -49,6 +50,9 @@ def test_several_agents_come_as_a_list_or_with_commas(value: "str | list[str]") 
         ("http://a?token=secret", "a token goes into token="),
         ("a:1,a:1", "names http://a:1 twice"),
         ("http://a_b c", "is a host name"),
+        ("http://bob:12/34@a", "a '/' in a user name or a password is written %2F"),
+        ("0.0.0.0:8500", "0.0.0.0 is where one listens"),
+        ("http://[::]:8500", ":: is where one listens"),
     ],
 )
 def test_what_is_no_address_is_refused_with_what_would_do(value: "str | list[str]", says: str) -> None:
@@ -61,11 +65,19 @@ def test_what_is_no_address_is_refused_with_what_would_do(value: "str | list[str
 def test_no_string_is_a_type_error() -> None:
     with pytest.raises(TypeError, match=r"ConsulBackend\.url is a string"):
         ConsulBackend([8500])  # type: ignore[list-item]
+    with pytest.raises(TypeError, match=r"ConsulBackend\.url is a string"):
+        ConsulBackend(8500)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
     "value",
-    ["http://bob:secret@a:port", "http://bob:secret@a:1?x=1", "ftp://bob:secret@a", "http://bob:secret@"],
+    [
+        "http://bob:secret@a:port",
+        "http://bob:secret/2@a",
+        "http://bob:secret@a:1?x=1",
+        "ftp://bob:secret@a",
+        "http://bob:secret@",
+    ],
 )
 def test_credentials_are_never_shown(value: str) -> None:
     (address,) = parse_addresses("http://bob:s%40cret@a:1")
@@ -76,6 +88,14 @@ def test_credentials_are_never_shown(value: str) -> None:
     with pytest.raises(ValueError) as error:
         parse_addresses(value)
     assert "secret" not in str(error.value)
+
+
+@pytest.mark.parametrize("url", ["bob:secret@a:8500", "bob:secret@a", ""])
+def test_a_url_without_a_scheme_is_refused_and_not_shown(url: str) -> None:
+    for make in (from_url, consul.from_url):
+        with pytest.raises(ValueError, match="starts with") as error:
+            make(url)
+        assert "secret" not in str(error.value)
 
 
 @pytest.mark.parametrize(

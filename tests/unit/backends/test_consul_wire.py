@@ -12,6 +12,7 @@ from asyncsd import (
     HTTPCheck,
     Instance,
     Meta,
+    PermissionDeniedError,
     ProtocolError,
     Query,
     RateLimitedError,
@@ -186,6 +187,41 @@ def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     for number in range(50):
         decoder.decode(Query(f"s{number}"), answer([entry("a"), entry("b"), entry("c")]))
     assert sum(len(known.items) for known in decoder._known.values()) <= 13
+
+
+FILTERED = {"X-Consul-Results-Filtered-By-Acls": "true"}  # As Go writes it.
+
+
+def test_a_list_that_acls_emptied_is_a_denial_and_no_empty_list() -> None:
+    decoder = Decoder()
+    for body, decode in (([], lambda a: decoder.decode(USERS, a)), ({}, decode_names)):
+        with pytest.raises(PermissionDeniedError, match=r"may read no .*: it needs service:read and node:r"):
+            decode(answer(body, **FILTERED))
+    assert decode_names(answer({"a": []}, **FILTERED)) == {"a": ()}
+    assert decoder.decode(USERS, answer([])).instances == ()
+
+
+def test_instances_that_acls_took_away_are_a_denial_until_the_token_reads_them_again() -> None:
+    decoder = Decoder()
+    decoder.decode(USERS, answer([entry("a"), entry("b")]))
+    for _ in range(2):
+        with pytest.raises(PermissionDeniedError, match="no longer reads all of 'users', 1 instances"):
+            decoder.decode(USERS, answer([entry("a", "warning"), entry("c")], **FILTERED))
+    again = decoder.decode(USERS, answer([entry("a"), entry("b")])).instances
+    assert [i.id for i in again] == ["a", "b"]
+    assert [i.id for i in decoder.decode(USERS, answer([entry("a")])).instances] == ["a"]
+
+
+def test_a_list_that_acls_cut_from_the_start_is_told_once_and_lives_on(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    decoder = Decoder()
+    for ids in ("ab", "b", "bc"):
+        found = decoder.decode(USERS, answer([entry(id) for id in ids], **FILTERED)).instances
+        assert [i.id for i in found] == list(ids)
+    assert [record.getMessage() for record in caplog.records] == [
+        "the token may not read all instances of users: Consul leaves some out"
+    ]
 
 
 @pytest.mark.parametrize(
