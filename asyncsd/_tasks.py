@@ -1,7 +1,7 @@
 """Tasks that have an owner, and cleanup that a cancellation can't cut short."""
 
 import asyncio
-from collections.abc import Coroutine, Iterator
+from collections.abc import Coroutine, Generator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
@@ -69,7 +69,7 @@ class TaskOwner:
 
 
 @contextmanager
-def strays_are_errors(what: str) -> Iterator[None]:
+def strays_are_errors(what: str) -> Generator[None, None, None]:
     """RuntimeError for a CancelledError that isn't this task's: `what`, or what it awaits, was cancelled.
 
     Passed on, it would end the task as if its owner had cancelled it, and nobody would hear of it.

@@ -52,7 +52,7 @@ async def _round(scenario: Scenario, steps: int, how: How) -> bool:
     async with scenario(clock) as coro:
         task = asyncio.get_running_loop().create_task(_scoped(coro, scope), name="scenario")
         for _ in range(steps):
-            await _step(clock)
+            await step(clock)
         completed = task.done()
         if not completed:
             if how == "scope":
@@ -60,12 +60,12 @@ async def _round(scenario: Scenario, steps: int, how: How) -> bool:
             else:
                 task.cancel()
             if how == "twice":
-                await _step(clock)
+                await step(clock)
                 task.cancel()
         deadline = time.monotonic() + 10.0
         while not task.done():
             assert time.monotonic() < deadline, f"{where}: it didn't end"
-            await _step(clock)
+            await step(clock)
         if not task.cancelled():
             task.result()  # An error of its own is the test's.
         if not completed and how != "scope":  # A scope that meets no further await cancels nothing.
@@ -82,7 +82,7 @@ async def _scoped(coro: Coroutine[Any, Any, object], scope: anyio.CancelScope) -
         await coro
 
 
-async def _step(clock: FakeClock) -> None:
+async def step(clock: FakeClock) -> None:
     """Let the loop turn once; if that leaves it with nothing to do, move the clock to what is due next."""
     await asyncio.sleep(0)
     if not asyncio.get_running_loop()._ready:  # type: ignore[attr-defined]

@@ -12,7 +12,7 @@ from asyncsd._errors import BackendError, UnreachableError
 from asyncsd._models import Query
 from asyncsd._registrar import Registrar
 from asyncsd.testing import FakeClock
-from tests.cancellation.steps import Scenario, cancel_at_every_step
+from tests.cancellation.steps import Scenario, cancel_at_every_step, step
 from tests.support.registry import ME, FaultyBackend, ObservingFaultyBackend
 
 
@@ -117,3 +117,31 @@ async def test_a_health_callable_that_is_on_its_way_holds_nothing_up() -> None:
             assert (await backend.fetch(Query("greeter"), None)).instances == ()
 
     await cancel_at_every_step(asking, limit=40)
+
+
+@pytest.mark.parametrize("drain", [0.0, 3.0])
+async def test_when_the_loop_ends_at_any_step_of_leaving_it_is_deregistered_or_told(drain: float) -> None:
+    """The loop's end cancels the leaving itself; only the call that deregisters can be cut off by it."""
+    told = 0
+    for steps in range(60):
+        clock = FakeClock()
+        async with ObservingFaultyBackend(clock) as backend:
+            slow(backend)
+            registrar = Registrar(backend, ME, clock=clock, drain=drain)
+            task = asyncio.get_running_loop().create_task(registrar.run(), name="asyncsd:registrar:greeter")
+            for _ in range(steps // 2):
+                await step(clock)
+            task.cancel()
+            for _ in range(1 + steps):
+                await step(clock)
+            for running in asyncio.all_tasks():
+                if running.get_name().startswith("asyncsd:"):
+                    running.cancel()
+            while not task.done():
+                await step(clock)
+            assert task.cancelled()
+            if (await backend.fetch(Query("greeter"), None)).instances:
+                assert "cut off" in str(registrar.error), f"at step {steps}"
+                assert backend.calls[-1].name == "deregister"
+                told += 1
+    assert told < 10
