@@ -26,9 +26,10 @@ class Health(NamedTuple):
 class _Common(ShortRepr):
     """What every check has.
 
-    `id` and `name` are the registry's, made from the registration's unless given. `deregister_after` is how
-    many seconds an instance may stay critical before the registry removes it; None leaves it there.
-    `initial_status` holds until the first result.
+    `id` and `name` are the registry's, made from the registration's unless given; where the registration's
+    id is drawn, that goes before a check's own. `deregister_after` is how many seconds an instance may stay
+    critical before the registry removes it; None leaves it there. `initial_status` holds until the first
+    result.
     """
 
     id: str | None = None

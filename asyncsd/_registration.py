@@ -1,7 +1,7 @@
 """What a process says about itself: its registration."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
 from ._checks import Check, GRPCCheck, Health, HTTPCheck, TCPCheck, TTLCheck, complete, needs_port
@@ -114,6 +114,9 @@ class Registration(ShortRepr):
                 raise TypeError(
                     f"Registration.check is an HTTPCheck, TCPCheck, TTLCheck or GRPCCheck; got {check!r}"
                 )
+        ids = [check.id for check in checks if check.id is not None]
+        if len(set(ids)) < len(ids):
+            raise ValueError(f"Registration.checks: each check has an id of its own; got {ids!r}")
         object.__setattr__(self, "checks", tuple(self.checks))
         addresses = _addresses("Registration.tagged_addresses", self.tagged_addresses)
         object.__setattr__(self, "tagged_addresses", addresses)
@@ -133,6 +136,9 @@ class Registration(ShortRepr):
                     f"Registration.port: {type(check).__name__} needs a port to look at; "
                     "give port=, or the check a whole target"
                 )
+        if self.id is None:
+            # Workers share this value, and each needs checks of its own.
+            checks = tuple(replace(c, id=f"{id}:{c.id}") if c.id is not None else c for c in checks)
         return Record(
             id=id,
             service=self.service,

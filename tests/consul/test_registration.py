@@ -101,14 +101,14 @@ async def test_all_four_kinds_of_checks_stand_on_the_agent(
     assert shown == {
         "service:users-1": ("ttl", "", "", "told by the process"),
         "service:users-1:2": ("http", "1.5s", "250ms", ""),
-        "users-tcp": ("tcp", "2s", "5s", ""),
+        "users-1:users-tcp": ("tcp", "2s", "5s", ""),
         "service:users-1:4": ("grpc", "1m0s", "5s", ""),
     }
     assert checks["service:users-1:2"]["Name"] == "over HTTP"
     assert {id: check["Status"] for id, check in checks.items()} == {
         "service:users-1": "critical",
         "service:users-1:2": "passing",
-        "users-tcp": "critical",
+        "users-1:users-tcp": "critical",
         "service:users-1:4": "critical",
     }
 
@@ -142,7 +142,7 @@ async def test_renewing_tells_every_ttl_check_the_status_and_the_note(
     checks = await agent.get("/v1/agent/checks")
     assert {(id, c["Status"], c["Output"]) for id, c in checks.items()} == {
         ("service:users-1", status, "disk at 91%: ünïcode & more?"),
-        ("second", status, "disk at 91%: ünïcode & more?"),
+        ("users-1:second", status, "disk at 91%: ünïcode & more?"),
     }
 
 

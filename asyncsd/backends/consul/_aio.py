@@ -30,6 +30,10 @@ class AioClient(DirectClient):
     def __repr__(self) -> str:
         return f"AioClient({self.where})"
 
+    async def agent(self) -> Answer:
+        answer: Answer = await self._consul.agent.self()
+        return answer
+
     async def health(self, query: Query, *, index: int | None = None, wait: float | None = None) -> Answer:
         if (
             _is_odd(query.service)

@@ -11,7 +11,13 @@ import aiohttp
 
 from asyncsd._clock import LoopClock
 from asyncsd._config import duration
-from asyncsd._errors import BackendError, NotRegisteredError, UnreachableError, UnsupportedError
+from asyncsd._errors import (
+    BackendError,
+    NotRegisteredError,
+    PermissionDeniedError,
+    UnreachableError,
+    UnsupportedError,
+)
 from asyncsd._models import Names, Query, Reply
 from asyncsd._protocols import Clock, Lease
 from asyncsd._registration import Health, Record, TTLCheck
@@ -19,7 +25,7 @@ from asyncsd._tasks import TaskOwner, finish
 
 from ._answers import Answer, checked, is_unknown, known_leader, last_contact, parse_index
 from ._client import ConsulClient
-from ._decode import Decoder, decode_names, decode_service
+from ._decode import Decoder, decode_host, decode_names, decode_service
 from ._direct import DirectClient
 from ._lifetime import Lifetime
 from ._orphans import Orphans
@@ -37,6 +43,7 @@ LONGEST_WAIT = 600.0
 """The agent's own limit of a blocking query (agent/consul/rpc.go)."""
 NOTE = 1000
 """How many characters of a note are sent: it travels in the URL, and the agent keeps 4 KB."""
+LOOPBACK = "127.0.0.1"
 CLOSE = 5.0
 
 
@@ -127,6 +134,7 @@ class ConsulBackend:
             self._addresses = parse_addresses(client.where)
             self._clients = (client,)
         self._reading = 0
+        self._warned = False
         self._client = client
         self._decoder = Decoder()
         self._tasks = TaskOwner()
@@ -213,17 +221,42 @@ class ConsulBackend:
         )
 
     async def local_host(self) -> str:
-        """The address by which this machine reaches the agent.
+        """The address by which this machine reaches the agent; of an agent on this machine, the agent's own.
 
-        Raises UnsupportedError for a unix socket, where there is none.
+        An agent may tell its address only to a token with agent:read. Where it doesn't, 127.0.0.1 is given
+        and a warning logged; over a unix socket an UnsupportedError is raised.
         """
         self._lifetime.check()
         address = self._addresses[self._reading]
+        if not address.is_local:
+            return await local_host(address)
+        host = await self._agent_host(self._clients[self._reading])
+        if host is not None:
+            return host
         if address.socket is not None:
             raise UnsupportedError(
-                f"over {address} this machine has no address to register: give the Registration a host="
+                f"the agent at {address} doesn't tell its address (that takes agent:read), and over a unix "
+                "socket this machine has none to register: give the Registration a host="
             )
-        return await local_host(address)
+        if not self._warned:
+            self._warned = True
+            log.warning(
+                "the agent at %s doesn't tell its address (that takes agent:read): what registers without "
+                "host= gets %s, which other machines can't call",
+                address,
+                LOOPBACK,
+            )
+        return LOOPBACK
+
+    async def _agent_host(self, client: ConsulClient) -> str | None:
+        # A client of the user's own may be older than this method.
+        ask: Callable[[], Awaitable[Answer]] | None = getattr(client, "agent", None)
+        if ask is None:
+            return None
+        try:
+            return decode_host(checked(await self._lifetime.call(ask)))
+        except PermissionDeniedError:
+            return None
 
     async def register(self, record: Record, previous: Lease | None = None) -> Lease:
         """Register on the agent of `previous`, else on the first that can be reached.

@@ -24,6 +24,10 @@ class ConsulClient(Protocol):
         """The agent's address without secrets: "http://127.0.0.1:8500"."""
         ...
 
+    async def agent(self) -> Answer:
+        """GET /v1/agent/self, for the default host of a registration on this machine's agent."""
+        ...
+
     async def health(self, query: Query, *, index: int | None = None, wait: float | None = None) -> Answer:
         """GET /v1/health/service/NAME: `tag` for each tag, dc, near, filter, node-meta, consistency.
 

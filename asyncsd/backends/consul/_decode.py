@@ -7,12 +7,12 @@ from typing import NamedTuple
 import msgspec
 
 from asyncsd._errors import PermissionDeniedError
-from asyncsd._models import Instance, Query
+from asyncsd._models import Instance, Query, as_host
 
 from ._answers import Answer, is_filtered, shape_error
-from ._wire import Entry, ServiceState, instance
+from ._wire import Entry, Self, ServiceState, instance
 
-__all__ = ["Decoder", "decode_names", "decode_service"]
+__all__ = ["Decoder", "decode_host", "decode_names", "decode_service"]
 
 log = logging.getLogger("asyncsd.consul")
 
@@ -146,3 +146,12 @@ def decode_service(answer: Answer) -> ServiceState:
         return msgspec.json.decode(answer.body, type=ServiceState)
     except (msgspec.MsgspecError, UnicodeDecodeError) as exc:
         raise shape_error(answer, "a service of the agent", exc) from exc
+
+
+def decode_host(answer: Answer) -> str | None:
+    """The address by which others reach the agent that answered /v1/agent/self; None where it has none."""
+    try:
+        host = msgspec.json.decode(answer.body, type=Self).member.addr
+        return as_host("the agent's address", host)
+    except (msgspec.MsgspecError, ValueError):
+        return None

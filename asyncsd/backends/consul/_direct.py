@@ -24,6 +24,9 @@ class DirectClient:
     def where(self) -> str:
         return str(self._agent.address)
 
+    async def agent(self) -> Answer:
+        return await self._agent.get("/v1/agent/self")
+
     async def health(self, query: Query, *, index: int | None = None, wait: float | None = None) -> Answer:
         path = f"/v1/health/service/{segment(query.service)}"
         return await self._agent.get(path, health_params(query, index), wait=wait)

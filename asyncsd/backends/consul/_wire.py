@@ -7,7 +7,7 @@ import msgspec
 from asyncsd._models import Instance, Meta, Query, Status
 from asyncsd._registration import Check, GRPCCheck, HTTPCheck, Record, TCPCheck, TTLCheck
 
-__all__ = ["Entry", "ServiceState", "check_id", "go_duration", "health_params", "instance", "payload"]
+__all__ = ["Entry", "Self", "ServiceState", "check_id", "go_duration", "health_params", "instance", "payload"]
 
 SCHEME = "scheme"
 """The key of an instance's meta that holds the scheme of its URLs."""
@@ -53,6 +53,16 @@ class ServiceState(msgspec.Struct, rename="pascal", gc=False):
     """What of /v1/agent/service/ID matters here."""
 
     content_hash: str
+
+
+class Member(msgspec.Struct, rename="pascal", gc=False):
+    addr: str = ""
+
+
+class Self(msgspec.Struct, rename="pascal", gc=False):
+    """What of /v1/agent/self matters here."""
+
+    member: Member
 
 
 def instance(entry: Entry) -> Instance:

@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -35,6 +36,9 @@ class Recorded:
         if "hang" in asked:
             await asyncio.get_running_loop().create_future()
         return Answer(self.status, {"X-Consul-Index": "7"}, json.dumps(body).encode())
+
+    async def agent(self) -> Answer:
+        return await self._answer("agent", body={"Member": {"Addr": "10.0.0.9"}})
 
     async def health(self, query: Query, *, index: int | None = None, wait: float | None = None) -> Answer:
         item = {
@@ -95,6 +99,19 @@ async def test_a_client_of_ones_own_does_the_whole_job() -> None:
         ("deregister", "me"),
         ("ttl", "service:me", "passing", ""),
     ]
+
+
+async def test_an_older_client_that_lacks_a_method_still_registers_on_this_machine(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    class Older(Recorded):
+        where = "http://127.0.0.1:8500"
+        agent = None  # type: ignore[assignment]
+
+    older: Any = Older()
+    async with ConsulBackend(client=older) as backend:
+        assert await backend.local_host() == "127.0.0.1"
+    assert "other machines can't call" in caplog.text
 
 
 async def test_closing_the_backend_ends_what_its_own_client_waits_for() -> None:

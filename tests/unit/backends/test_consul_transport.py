@@ -342,6 +342,48 @@ async def test_a_cancelled_fetch_leaves_the_backend_usable(agent: FakeAgent, bac
     assert (await backend.fetch(USERS, None)).index == 7
 
 
+# The default host of a registration
+
+
+@pytest.mark.parametrize(
+    ("body", "host"),
+    [
+        ('{"Member": {"Addr": "10.0.0.7"}}', "10.0.0.7"),
+        ('{"Member": {"Addr": "2001:db8::7"}}', "2001:db8::7"),
+        ('{"Member": {"Addr": "127.0.0.1"}}', "127.0.0.1"),
+    ],
+)
+async def test_an_agent_on_this_machine_tells_the_host(
+    agent: FakeAgent, backend: ConsulBackend, body: str, host: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    agent.say(body)
+    assert await backend.local_host() == host
+    assert agent.asked[0].path == "/v1/agent/self"
+    assert not [record for record in caplog.records if record.name.startswith("asyncsd")]
+
+
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [(403, "denied"), (404, "no"), (200, "[]"), (200, "{}"), (200, '{"Member": {"Addr": "0.0.0.0"}}')],
+)
+async def test_an_agent_that_does_not_tell_its_host_is_warned_of_once(
+    agent: FakeAgent, backend: ConsulBackend, status: int, body: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    agent.say(body, status)
+    assert [await backend.local_host() for _ in range(3)] == ["127.0.0.1"] * 3
+    assert [
+        "which other machines can't call" in r.getMessage() for r in caplog.records if "asyncsd" in r.name
+    ] == [True]
+
+
+async def test_the_host_is_asked_for_again_when_the_agent_was_away(
+    agent: FakeAgent, backend: ConsulBackend
+) -> None:
+    await agent.stop()
+    with pytest.raises(UnreachableError):
+        await backend.local_host()
+
+
 # Opening and closing
 
 
@@ -418,7 +460,7 @@ async def test_a_lent_session_that_raises_for_a_status_hides_no_answer(
 
 @pytest.mark.parametrize("limits", [{"limit": 4}, {"limit_per_host": 4}])
 async def test_watches_leave_half_of_a_lent_pool_to_heartbeats(
-    agent: FakeAgent, client: ClientKind, limits: dict[str, int]
+    agent: FakeAgent, client: ClientKind, limits: dict[str, Any]
 ) -> None:
     connector = aiohttp.TCPConnector(**limits)
     async with (
@@ -548,14 +590,19 @@ async def test_a_registration_that_moves_back_is_no_orphan(client: ClientKind) -
 # Sockets and TLS
 
 
-async def test_a_unix_socket_works_and_has_no_host_to_register(client: ClientKind, tmp_path: Path) -> None:
+async def test_a_unix_socket_works_and_the_agent_behind_it_tells_its_host(
+    client: ClientKind, tmp_path: Path
+) -> None:
     async with FakeAgent(socket=tmp_path / "consul.sock") as agent:
         async with ConsulBackend(agent.url, client=client) as backend:
             assert (await backend.fetch(USERS, None)).index == 7
             lease = await backend.register(ME)
             assert lease.where == agent.url
+            agent.say("denied", 403)
             with pytest.raises(UnsupportedError, match="give the Registration a host="):
                 await backend.local_host()
+            agent.say('{"Member": {"Addr": "10.0.0.7"}}')
+            assert await backend.local_host() == "10.0.0.7"
             agent.say("no", 500)
             with pytest.raises(BackendError, match=f"unix://{tmp_path}/consul.sock/v1/health"):
                 await backend.fetch(USERS, None)

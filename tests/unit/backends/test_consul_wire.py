@@ -304,7 +304,8 @@ def test_a_query_becomes_parameters() -> None:
 
 
 def registered(check: Check, **fields: Any) -> dict[str, Any]:
-    record = Registration(service="users", port=80, check=check, **fields).record(id="u1", host="::1")
+    registration = Registration(service="users", id="u1", port=80, check=check, **fields)
+    record = registration.record(id="u1", host="::1")
     return json.loads(payload(record))  # type: ignore[no-any-return]
 
 
@@ -399,5 +400,10 @@ def test_a_check_says_everything(check: Check, fields: dict[str, Any]) -> None:
 
 def test_every_check_has_an_id_of_its_own() -> None:
     checks = (TTLCheck(), TTLCheck(id="mine"), TCPCheck())
-    record = Registration(service="users", port=80, checks=checks).record(id="u1", host="::1")
-    assert [check_id(record, n) for n in range(3)] == ["service:u1", "mine", "service:u1:3"]
+    named = Registration(service="users", id="u1", port=80, checks=checks).record(id="u1", host="::1")
+    assert [check_id(named, n) for n in range(3)] == ["service:u1", "mine", "service:u1:3"]
+    # Workers that share a registration draw ids, and an agent keeps one check of an id.
+    drawn = Registration(service="users", port=80, checks=checks).record(id="u2", host="::1")
+    assert [check_id(drawn, n) for n in range(3)] == ["service:u2", "u2:mine", "service:u2:3"]
+    with pytest.raises(ValueError, match=r"Registration\.checks: each check has an id of its own"):
+        Registration(service="users", checks=(TTLCheck(id="mine"), TTLCheck(id="mine")))
