@@ -148,6 +148,9 @@ class Balancer(Generic[T]):
     ) -> None:
         if close is not None and factory is None:
             raise TypeError("close= closes what factory= makes: there is no factory")
+        if isinstance(policy, type) or not hasattr(policy, "picker"):
+            wanted = f"{policy.__name__}()" if isinstance(policy, type) else "PeakEWMA() or RoundRobin()"
+            raise TypeError(f"policy is a value, such as {wanted}; got {policy!r}")
         self._policy = policy
         self._classify = classify
         self._invalidate_after = duration("invalidate_after", invalidate_after, none=True)

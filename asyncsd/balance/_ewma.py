@@ -29,8 +29,9 @@ class PeakEWMA:
     of at least `penalty` seconds: an instance that fails fast isn't a fast one (linkerd/linkerd2-proxy#4537).
     A call that was given up took at least as long as it ran.
 
-    What isn't measured again fades, so one that was slow is tried again in time. A newcomer gets a call at
-    once, but a second only once the first has come back, or the others are as busy as `penalty` says.
+    What isn't measured again fades, so one that was slow is tried again in time. A newcomer counts as the
+    fastest that is known, which fades too, and so is among the next; it gets a second call only once the
+    first has come back, or the others are as busy as `penalty` says.
     """
 
     decay: float = 10.0
@@ -47,10 +48,13 @@ class PeakEWMA:
 class LatencyLoad(Load):
     """`scaled` is the estimated latency, times the weight of its moment (see PeakEWMAPicker)."""
 
-    __slots__ = ("scaled", "seen_at")
+    __slots__ = ("default", "scaled", "seen_at")
 
-    def __init__(self, instance: Instance) -> None:
+    def __init__(self, instance: Instance, default: float) -> None:
         super().__init__(instance)
+        self.default = default
+        """What stands for `scaled` until it is measured."""
+        self.cost = default / (instance.weight or 1)
         self.scaled = 0.0
         self.seen_at = 0.0
 
@@ -63,17 +67,28 @@ class PeakEWMAPicker:
     clock (G. Cormode et al., "Forward Decay", 2009). `start` moves before the exponent grows large.
     """
 
-    __slots__ = ("_clock", "_decay", "_penalty", "_start", "_table")
+    __slots__ = ("_clock", "_decay", "_default", "_penalty", "_start", "_table", "_untried")
 
     def __init__(self, decay: float, penalty: float, clock: Clock, rng: random.Random) -> None:
         self._decay = decay
         self._penalty = penalty
         self._clock = clock
         self._start = clock.time()
-        self._table = LoadTable(LatencyLoad, self._reprice, clock, rng)
+        self._table = LoadTable(self._newcomer, self._reprice, clock, rng)
+        self._default: float | None = None
+        self._untried = True
+        """Whether no call has succeeded yet."""
 
     def update(self, instances: Sequence[Instance]) -> Callable[[], Instance]:
+        self._default = None
         return self._table.update(instances)
+
+    def _newcomer(self, instance: Instance) -> LatencyLoad:
+        """As good as the fastest: were it better, picks that aren't measured would all fall on it."""
+        if self._default is None:
+            measured = (load.scaled for load in self._table.current if load.scaled)
+            self._default = min(measured, default=0.0)
+        return LatencyLoad(instance, self._default)
 
     def pick(self, exclude: Sequence[Instance] = (), key: object = None) -> Instance:
         return self._table.pick(exclude)
@@ -102,6 +117,16 @@ class PeakEWMAPicker:
             load.seen_at = now
         load.in_flight -= 1
         self._price(load, now)
+        if self._untried and error is None:
+            self._untried = False
+            self._default_to(load.scaled, now)
+
+    def _default_to(self, scaled: float, now: float) -> None:
+        """Price those that aren't measured, as newcomers are from now on."""
+        for load in self._table.known.values():
+            if not load.scaled:
+                load.default = scaled
+                self._price(load, now)
 
     def loads(self) -> tuple[InstanceLoad, ...]:
         growth = self._growth(self._clock.time())
@@ -113,7 +138,7 @@ class PeakEWMAPicker:
     def _price(self, load: LatencyLoad, now: float) -> None:
         cost = load.scaled * (load.in_flight + 1)
         if not cost:  # A newcomer: dear from its first call on until that is answered.
-            cost = self._penalty * load.in_flight * self._growth(now)
+            cost = self._penalty * load.in_flight * self._growth(now) or load.default
         load.cost = cost / (load.instance.weight or 1)
 
     def _reprice(self, load: LatencyLoad) -> None:
@@ -126,6 +151,7 @@ class PeakEWMAPicker:
             self._start = now
             shrink = math.exp(-exponent)
             for load in self._table.known.values():
+                load.default *= shrink
                 load.scaled *= shrink
                 load.cost *= shrink
             return 1.0

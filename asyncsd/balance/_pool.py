@@ -5,8 +5,6 @@ import logging
 import random
 from collections import Counter
 from collections.abc import Callable, Sequence
-from itertools import islice
-from operator import eq
 from typing import Any, Generic, TypeVar, cast
 
 from asyncsd._endpoints import Close, Endpoints
@@ -320,12 +318,8 @@ class Pool(Generic[T]):
 
 
 def _distinct(instances: Sequence[Instance]) -> Sequence[Instance]:
-    """`instances` without the second of two that are the same to a caller: registered on two nodes, say.
-
-    They are ordered by id, so those stand side by side.
-    """
-    ids = [instance.id for instance in instances]
-    if not any(map(eq, ids, islice(ids, 1, None))):
+    """`instances` with one of those that are the same to a caller: registered on two nodes, say."""
+    if len({instance.id for instance in instances}) == len(instances):
         return instances
     return list({identity(instance): instance for instance in instances}.values())
 

@@ -20,7 +20,7 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 
-class AttemptTimeout(TimeoutError):
+class _Late(TimeoutError):
     """Our own timeout, told from a TimeoutError of the function that was called."""
 
 
@@ -36,7 +36,6 @@ async def call_with_retry(
     """See `Balancer.call`. Whatever is awaited here ends by the deadline that `retry.timeout` sets."""
     left = _countdown(pool.clock, retry.timeout)
     errors: list[Exception] = []
-    retryable: tuple[type[Exception], ...] = (AttemptTimeout, *retry.on)
     tried: list[Instance] = []
     while True:
         if not pool.candidates:
@@ -52,7 +51,9 @@ async def call_with_retry(
             async with Held(pool, key, tried, timeout, classify) as held:
                 tried.append(held.instance)
                 return await _within(_least(retry.attempt_timeout, left()), pool.clock, fn, held.endpoint)
-        except retryable as error:
+        except _Late as late:
+            errors.append(TimeoutError(*late.args))
+        except retry.on as error:
             errors.append(error)
         if not await _goes_on(pool, retry, errors, left):
             raise RetriesExhausted(pool.service, errors) from errors[-1]
@@ -82,13 +83,13 @@ async def _told(clock: Clock, retry: Retry, errors: list[Exception], seconds: fl
         waiting = verdict
         try:
             verdict = await _within(seconds, clock, lambda _: waiting, None)
-        except AttemptTimeout:
+        except _Late:
             return False
     return verdict is not False
 
 
 async def _within(seconds: float | None, clock: Clock, fn: Callable[[T], Awaitable[R]], argument: T) -> R:
-    """`await fn(argument)`; AttemptTimeout if it takes longer, whatever else it raises untouched."""
+    """`await fn(argument)`; _Late if it takes longer, whatever else it raises untouched."""
     try:
         async with clock.timeout(seconds):
             try:
@@ -96,7 +97,7 @@ async def _within(seconds: float | None, clock: Clock, fn: Callable[[T], Awaitab
             except Exception as exc:  # noqa: BLE001 - raised again outside, where no timeout can claim it
                 raised = exc
     except TimeoutError:
-        raise AttemptTimeout(f"no result within {seconds or 0.0:.3g} s") from None
+        raise _Late(f"no result within {seconds or 0.0:.3g} s") from None
     raise raised
 
 

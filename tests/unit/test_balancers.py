@@ -167,18 +167,3 @@ async def test_one_that_fails_keeps_nothing_else_from_closing(
     assert len(closed) == 2
     assert not registry.is_open
     assert [record.name for record in caplog.records] == ["asyncsd.balancer"]
-
-
-async def test_all_close_side_by_side(registry: MemoryBackend, clock: FakeClock) -> None:
-    async def hang(_: str) -> None:
-        await asyncio.Event().wait()
-
-    sd = Discovery(registry, clock=clock)
-    await sd.__aenter__()
-    for policy in (RoundRobin(), None, None):
-        factory = (lambda each: each.address) if policy is None else address
-        async with sd.balancer("users", factory=factory, close=hang).acquire():
-            pass
-    closing = asyncio.ensure_future(sd.aclose())
-    await clock.advance(5.0)
-    await closing

@@ -471,3 +471,9 @@ def test_bad_values_are_refused_by_name() -> None:
         Balancer(invalidate_after=0)
     with pytest.raises(TypeError, match="there is no factory"):
         Balancer(close=print)  # type: ignore[call-overload]
+    with pytest.raises(
+        TypeError, match=r"policy is a value, such as PeakEWMA\(\) or RoundRobin\(\); got 'rr'"
+    ):
+        Balancer("rr")  # type: ignore[call-overload]
+    with pytest.raises(TypeError, match=r"policy is a value, such as RoundRobin\(\); got <class"):
+        Balancer(RoundRobin)  # type: ignore[call-overload]

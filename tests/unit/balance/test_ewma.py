@@ -148,12 +148,16 @@ async def test_an_instance_that_hangs_draws_nothing_though_callers_give_up() -> 
     assert shares[hung] <= 3
 
 
-async def test_a_newcomer_gets_one_call_at_once_and_the_next_when_it_has_answered() -> None:
+async def test_a_newcomer_is_among_the_next_and_gets_its_second_call_when_it_has_answered() -> None:
     fit = instances(3)
     world = World(fit[:2])
     for each in fit[:2]:
         await world.call(each, 0.05)
     pick = world.picker.update(fit)
+    for _ in range(2):
+        if (instance := pick()) is fit[2]:
+            break
+        await world.call(instance, 0.05)
     assert pick() is fit[2]
     end = world.picker.begin(fit[2])
     for _ in range(10):
@@ -163,6 +167,47 @@ async def test_a_newcomer_gets_one_call_at_once_and_the_next_when_it_has_answere
     world.clock.move(0.01)
     end(None)
     assert pick() is fit[2]
+
+
+@pytest.mark.parametrize("count", [2, 4, 20])
+async def test_picks_that_are_not_measured_do_not_all_fall_on_a_newcomer(count: int) -> None:
+    fit = instances(count)
+    world = World(fit[:-1])
+    for each in fit[:-1]:
+        await world.call(each, 0.05)
+    pick = world.picker.update(fit)
+    shares = Counter(pick().id for _ in range(1_000))
+    assert 0 < shares[fit[-1].id] <= 600
+
+
+@pytest.mark.parametrize("count", [2, 4, 20])
+async def test_picks_after_a_single_measured_call_are_spread_over_all(count: int) -> None:
+    fit = instances(count)
+    world = World(fit)
+    await world.call(world.pick(), 0.05)
+    shares = Counter(world.pick().id for _ in range(100 * count))
+    assert len(shares) == count
+    assert max(shares.values()) < 200
+
+
+async def test_a_newcomer_is_not_left_out_beside_one_that_is_much_faster() -> None:
+    fit = instances(3)
+    world = World(fit[:2])
+    await world.sequence(1_000, lambda each: (0.001 if each is fit[0] else 0.1, None))
+    world.pick = world.picker.update(fit)
+    rng = random.Random(2)
+    shares = await world.sequence(5_000, lambda each: (0.001 * rng.lognormvariate(0, 0.2), None))
+    assert shares[fit[2].id] > 500
+
+
+async def test_a_newcomer_takes_over_from_those_that_fail() -> None:
+    fit = instances(3)
+    world = World(fit[:2])
+    failing = set(fit[:2])
+    await world.sequence(10, lambda each: (0.001, OSError()))
+    world.pick = world.picker.update(fit)
+    shares = await world.sequence(100, lambda each: (0.001, OSError() if each in failing else None))
+    assert shares[fit[2].id] >= 97
 
 
 def test_newcomers_share_evenly_from_the_first_moment() -> None:

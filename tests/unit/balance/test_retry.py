@@ -132,7 +132,7 @@ async def test_the_total_timeout_ends_all_with_every_error(world: World) -> None
         await calling
     first, last = caught.value.errors
     assert str(first) == "first"
-    assert isinstance(last, TimeoutError)
+    assert type(last) is TimeoutError
     assert world.balancer.statistics().in_flight == 0
 
 
