@@ -65,6 +65,12 @@ class Discovery(Generic[B_co]):
         clock: Clock | None = None,
         rng: random.Random | None = None,
     ) -> None:
+        given: object = backend
+        if isinstance(given, str | type) or not hasattr(given, "fetch"):
+            raise TypeError(
+                "Discovery takes a backend, such as ConsulBackend('http://127.0.0.1:8500'); "
+                f"Discovery.from_url takes a URL; got {type(given).__name__}"
+            )
         self._backend = backend
         self._backoff = backoff
         self._limits = limits

@@ -104,6 +104,11 @@ class TestOpening:
             await sd.__aenter__()
         assert not sd.is_open
 
+    @pytest.mark.parametrize("wrong", ["memory://", MemoryBackend, None, 5])
+    async def test_what_is_no_backend_is_refused_at_once(self, wrong: Any) -> None:
+        with pytest.raises(TypeError, match=r"Discovery\.from_url takes a URL"):
+            Discovery(wrong)
+
     async def test_from_url_chooses_the_backend(self) -> None:
         async with Discovery.from_url("memory://") as sd:
             assert isinstance(sd.backend, MemoryBackend)
