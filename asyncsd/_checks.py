@@ -7,7 +7,7 @@ from typing import NamedTuple, TypeAlias
 from urllib.parse import urlsplit
 
 from ._config import ShortRepr, duration
-from ._models import Meta, Status, as_host, as_meta, as_name, as_port, as_text, url_host
+from ._models import Meta, Status, as_flag, as_host, as_meta, as_name, as_port, as_text, url_host
 
 __all__ = ["Check", "GRPCCheck", "HTTPCheck", "Health", "TCPCheck", "TTLCheck", "complete", "needs_port"]
 
@@ -106,6 +106,7 @@ class HTTPCheck(_Probe):
         as_text("HTTPCheck.url", self.url)
         as_text("HTTPCheck.method", self.method)
         as_text("HTTPCheck.body", self.body)
+        as_flag("HTTPCheck.tls_skip_verify", self.tls_skip_verify)
         as_text("HTTPCheck.tls_server_name", self.tls_server_name, none=True)
         if not self.url.startswith("/") and not _is_http(self.url):
             raise ValueError(
@@ -154,6 +155,8 @@ class GRPCCheck(_Probe):
         _Probe.__post_init__(self)
         _refuse_target("GRPCCheck.target", self.target)
         as_text("GRPCCheck.service", self.service)
+        as_flag("GRPCCheck.tls", self.tls)
+        as_flag("GRPCCheck.tls_skip_verify", self.tls_skip_verify)
         as_text("GRPCCheck.tls_server_name", self.tls_server_name, none=True)
 
 
@@ -163,9 +166,9 @@ Check: TypeAlias = HTTPCheck | TCPCheck | TTLCheck | GRPCCheck
 def _is_http(url: str) -> bool:
     try:
         parts = urlsplit(url)
-    except ValueError:  # Brackets that don't match.
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # Brackets that don't match, or a port that is none.
         return False
-    return parts.scheme in ("http", "https") and bool(parts.hostname)
 
 
 def _masked(url: str) -> str:
@@ -181,6 +184,8 @@ def _refuse_target(name: str, value: str | None) -> None:
     host, colon, port = value.rpartition(":")
     if not colon or not port.isdecimal():
         raise ValueError(f"{name} is 'host:port', or None for the registration's own; got {value!r}")
+    if ":" in host and not host.startswith("["):
+        raise ValueError(f"{name} has an IPv6 address in brackets, '[::1]:80'; got {value!r}")
     as_host(name, host)
     as_port(name, int(port))
 

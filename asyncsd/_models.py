@@ -62,22 +62,39 @@ class Meta(FrozenDict[str]):
 _NO_META = Meta()
 
 
+def _refuse_surrogates(name: str, value: str) -> None:
+    """Refuse what no registry could be sent: half of a surrogate pair, as in the name of an odd file."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise ValueError(f"{name} has a lone surrogate in it, which UTF-8 can't write") from None
+
+
 def as_meta(name: str, value: Mapping[str, str]) -> Meta:
     """`value` as a Meta, or an error that names the field."""
-    if type(value) is Meta:
-        return value
     if not isinstance(value, Mapping):
         raise TypeError(f"{name} is a mapping of strings to strings; got {type(value).__name__}")
     for key, item in value.items():
         if not isinstance(key, str) or not isinstance(item, str):
             raise TypeError(f"{name} is a mapping of strings to strings; got {key!r}: {type(item).__name__}")
-    return Meta(value)
+        _refuse_surrogates(name, key)
+        _refuse_surrogates(f"{name}[{key!r}]", item)
+    return value if type(value) is Meta else Meta(value)
 
 
 def as_text(name: str, value: str | None, *, none: bool = False) -> str | None:
     """`value`, or an error that names the field, and doesn't show what may be a secret."""
     if not isinstance(value, str) and not (none and value is None):
         raise TypeError(f"{name} is a string{' or None' if none else ''}; got {type(value).__name__}")
+    if value is not None:
+        _refuse_surrogates(name, value)
+    return value
+
+
+def as_flag(name: str, value: bool) -> bool:
+    """`value`, or an error that names the field if it is no bool: "no" would count as true."""
+    if not isinstance(value, bool):
+        raise TypeError(f"{name} is True or False; got {value!r}")
     return value
 
 
@@ -85,10 +102,13 @@ def as_tags(name: str, value: Iterable[str]) -> tuple[str, ...]:
     """`value` as a tuple of tags, or an error that names the field."""
     if isinstance(value, str):
         raise TypeError(f"{name} is a sequence of strings; got the one string {value!r}: write ({value!r},)")
+    if not isinstance(value, Iterable):
+        raise TypeError(f"{name} is a sequence of strings; got {value!r}")
     tags = tuple(value)
     for tag in tags:
         if not isinstance(tag, str):
             raise TypeError(f"{name} is a sequence of strings; got the tag {tag!r}: write {str(tag)!r}")
+        _refuse_surrogates(name, tag)
     return tags
 
 
@@ -100,6 +120,7 @@ def as_name(name: str, value: str) -> str:
         raise ValueError(f"{name} is a name without spaces around it, and not empty; got {value!r}")
     if any(ord(character) < 32 or ord(character) == 127 for character in value):
         raise ValueError(f"{name} has no control characters; got {value!r}")
+    _refuse_surrogates(name, value)
     return value
 
 
@@ -254,6 +275,7 @@ class Query:
         as_text("Query.datacenter", self.datacenter, none=True)
         as_text("Query.near", self.near, none=True)
         as_text("Query.filter", self.filter, none=True)
+        as_flag("Query.server_filter", self.server_filter)
         if self.max_stale is not None and not isinstance(self.max_stale, int | float):
             raise TypeError(f"Query.max_stale is a number of seconds, such as 15.0; got {self.max_stale!r}")
         if self.max_stale is not None and (self.consistency != "stale" or not self.max_stale > 0):

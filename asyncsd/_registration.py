@@ -6,7 +6,7 @@ from typing import TypeAlias
 
 from ._checks import Check, GRPCCheck, Health, HTTPCheck, TCPCheck, TTLCheck, complete, needs_port
 from ._config import ShortRepr
-from ._models import FrozenDict, Meta, as_host, as_meta, as_name, as_port, as_tags, as_text
+from ._models import FrozenDict, Meta, as_flag, as_host, as_meta, as_name, as_port, as_tags, as_text
 
 __all__ = ["Check", "GRPCCheck", "HTTPCheck", "Health", "Record", "Registration", "TCPCheck", "TTLCheck"]
 
@@ -101,6 +101,7 @@ class Registration(ShortRepr):
         if not callable(self.weight):
             _weight("Registration.weight", self.weight, 1)
         _weight("Registration.warning_weight", self.warning_weight, 0)
+        as_flag("Registration.enable_tag_override", self.enable_tag_override)
         as_text("Registration.scheme", self.scheme, none=True)
         if self.scheme is not None and not self.scheme.replace("+", "").replace("-", "").isalnum():
             raise ValueError(f"Registration.scheme is a scheme such as 'https'; got {self.scheme!r}")

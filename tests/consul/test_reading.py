@@ -253,3 +253,26 @@ async def test_a_token_is_sent_and_a_wrong_one_denied(client: ClientKind) -> Non
             with pytest.raises(PermissionDeniedError, match="ACL not found") as error:
                 await backend.fetch(Query("users"), None)
             assert "wrong-token" not in str(error.value)
+
+
+async def test_a_token_that_loses_its_rights_is_a_denial_and_no_empty_list(client: ClientKind) -> None:
+    async with ConsulAgent(acl=ACL) as agent:
+        rules = 'service_prefix "" {policy = "read"} node_prefix "" {policy = "read"}'
+        policy = await agent.put("/v1/acl/policy", {"Name": "p", "Rules": rules}, token="root-token")
+        made = await agent.put("/v1/acl/token", {"Policies": [{"Name": "p"}]}, token="root-token")
+        await agent.put("/v1/agent/service/register", {"Name": "users"}, token="root-token")
+        async with ConsulBackend(agent.url, client=client, token=made["SecretID"]) as backend:
+            async with asyncio.timeout(10):
+                while await ids(backend, Query("users")) != ["users"]:
+                    pass
+            less = {**policy, "Rules": 'node_prefix "" {policy = "read"}'}
+            await agent.put(f"/v1/acl/policy/{policy['ID']}", less, token="root-token")
+            for call in (backend.fetch(Query("users"), None), backend.fetch_names(None)):
+                with pytest.raises(PermissionDeniedError, match="the token may read no"):
+                    await call
+
+
+async def test_an_agent_on_this_machine_has_its_own_address_registered(client: ClientKind) -> None:
+    async with ConsulAgent(advertise_addr="127.0.0.7") as agent:
+        async with ConsulBackend(agent.url, client=client) as backend:
+            assert await backend.local_host() == "127.0.0.7"

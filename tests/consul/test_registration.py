@@ -325,3 +325,15 @@ async def test_any_id_is_registered_renewed_drained_and_removed(
         assert (await agent.get("/v1/agent/checks"))[f"service:{id}"]["Status"] == "passing"
         await backend.deregister(lease)
         assert await agent.get("/v1/agent/services") == {}
+
+
+async def test_workers_that_share_a_check_id_have_a_check_each(
+    agent: ConsulAgent, backend: ConsulBackend
+) -> None:
+    for id in ("one", "two"):
+        await backend.register(record(id, check=TTLCheck(id="alive")))
+    checks = await agent.get("/v1/agent/checks")
+    assert {name: check["ServiceID"] for name, check in checks.items()} == {
+        "one:alive": "one",
+        "two:alive": "two",
+    }

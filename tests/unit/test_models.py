@@ -172,6 +172,8 @@ class TestQuery:
             ({"service": " users"}, ValueError, "Query.service"),
             ({"service": "a\nb"}, ValueError, "Query.service has no control characters"),
             ({"service": 5}, TypeError, "Query.service is a string"),
+            ({"filter": "\udcff"}, ValueError, "Query.filter has a lone surrogate"),
+            ({"server_filter": "x"}, TypeError, "Query.server_filter is True or False"),
             ({"tags": "v1"}, TypeError, "Query.tags"),
             ({"status": "any"}, ValueError, "Query.status"),
             ({"consistency": "strong"}, ValueError, "Query.consistency"),

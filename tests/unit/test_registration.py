@@ -1,9 +1,11 @@
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from asyncsd import GRPCCheck, HTTPCheck, Registration, TCPCheck, TTLCheck
+from asyncsd import GRPCCheck, HTTPCheck, Meta, Registration, TCPCheck, TTLCheck
 
+NO: Any = "no"
 CHECKS = [HTTPCheck, TCPCheck, TTLCheck, GRPCCheck]
 
 
@@ -25,6 +27,12 @@ class TestRegistration:
             ({"host": "http://10.0.0.7"}, ValueError, "use scheme="),
             ({"host": "10.0.0.7:80"}, ValueError, "use port="),
             ({"id": ""}, ValueError, "Registration.id"),
+            ({"id": "\udcff"}, ValueError, "Registration.id has a lone surrogate"),
+            ({"tags": ("a", "\udcff")}, ValueError, "Registration.tags has a lone surrogate"),
+            ({"tags": 5}, TypeError, "Registration.tags is a sequence"),
+            ({"meta": {"a": "\udcff"}}, ValueError, "Registration.meta\\['a'\\] has a lone surrogate"),
+            ({"meta": Meta({"\udcff": "a"})}, ValueError, "Registration.meta has a lone surrogate"),
+            ({"enable_tag_override": "no"}, TypeError, "Registration.enable_tag_override is True or False"),
             ({"tags": "v1"}, TypeError, r"Registration.tags .*write \('v1',\)"),
             ({"tags": ("v1", 2)}, TypeError, "Registration.tags .*write '2'"),
             ({"meta": {"a": 1}}, TypeError, "Registration.meta"),
@@ -165,6 +173,23 @@ class TestChecks:
     ) -> None:
         with refused(error, f"{kind.__name__}.{field}"):
             kind(**values)
+
+    @pytest.mark.parametrize(
+        ("make", "error", "text"),
+        [
+            (lambda: HTTPCheck(tls_skip_verify=NO), TypeError, "HTTPCheck.tls_skip_verify is True or"),
+            (lambda: GRPCCheck(tls=NO), TypeError, "GRPCCheck.tls is True or False"),
+            (lambda: HTTPCheck("http://h:99999/"), ValueError, "HTTPCheck.url"),
+            (lambda: HTTPCheck(body="\udcff"), ValueError, "HTTPCheck.body has a lone surrogate"),
+            (lambda: TCPCheck("::1:80"), ValueError, "TCPCheck.target has an IPv6 address in brackets"),
+            (lambda: GRPCCheck("::1:80"), ValueError, "GRPCCheck.target has an IPv6 address in brackets"),
+        ],
+    )
+    def test_values_that_would_fail_later(
+        self, make: Callable[[], object], error: type[Exception], text: str
+    ) -> None:
+        with refused(error, text):
+            make()
 
     @pytest.mark.parametrize("kind", [HTTPCheck, TCPCheck, GRPCCheck])
     @pytest.mark.parametrize(

@@ -43,6 +43,7 @@ LONGEST_WAIT = 600.0
 """The agent's own limit of a blocking query (agent/consul/rpc.go)."""
 NOTE = 1000
 """How many characters of a note are sent: it travels in the URL, and the agent keeps 4 KB."""
+DEFAULT = "http://127.0.0.1:8500"
 LOOPBACK = "127.0.0.1"
 CLOSE = 5.0
 
@@ -82,7 +83,7 @@ class ConsulBackend:
 
     def __init__(
         self,
-        url: str | Iterable[str] = "http://127.0.0.1:8500",
+        url: str | Iterable[str] = DEFAULT,
         *,
         client: Literal["aio", "direct"] | ConsulClient = "aio",
         token: Token = None,
@@ -131,6 +132,24 @@ class ConsulBackend:
             self._shown |= {"token": "***"} if token is not None else {}
             self._shown |= {"token_file": str(token_file)} if token_file is not None else {}
         else:
+            if not isinstance(getattr(client, "where", None), str):
+                raise TypeError(f"ConsulBackend.client is 'aio', 'direct' or a ConsulClient; got {client!r}")
+            given: dict[str, object] = {
+                "url": None if url == DEFAULT else url,
+                "token": token,
+                "token_file": token_file,
+                "ca": ca,
+                "cert": cert,
+                "key": key,
+                "verify": None if verify else verify,
+                "ssl": ssl,
+                "session": session,
+            }
+            names = [name for name, value in given.items() if value is not None]
+            if names:
+                raise ValueError(
+                    f"ConsulBackend: {', '.join(names)}: a client of your own sees to that itself"
+                )
             self._addresses = parse_addresses(client.where)
             self._clients = (client,)
         self._reading = 0

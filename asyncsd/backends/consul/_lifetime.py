@@ -4,7 +4,9 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import ParamSpec, TypeVar
 
-from asyncsd._errors import BackendError, ClosedError
+import aiohttp
+
+from asyncsd._errors import BackendError, ClosedError, UnreachableError
 
 __all__ = ["Lifetime"]
 
@@ -58,9 +60,12 @@ class Lifetime:
         try:
             async with scope:
                 return await ask(*args, **kwargs)
-        except (TimeoutError, BackendError) as exc:
+        except (OSError, aiohttp.ClientError, BackendError) as exc:
             if self._closed:
                 raise ClosedError("the ConsulBackend was closed") from exc
-            raise
+            if isinstance(exc, BackendError):
+                raise
+            # A client of the user's own let it through. asyncio's TimeoutError is an OSError.
+            raise UnreachableError(f"{type(exc).__name__}: {exc}") from exc
         finally:
             self._in_flight.discard(scope)

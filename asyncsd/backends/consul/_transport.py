@@ -95,6 +95,8 @@ class Transport:
         self._connect_timeout = connect_timeout
         self._lent = session
         self._sessions: dict[str | None, aiohttp.ClientSession] = {}
+        if session is not None and not isinstance(session, aiohttp.ClientSession):
+            raise TypeError("ConsulBackend.session is an aiohttp.ClientSession")
         connector = None if session is None else session.connector
         if connector is not None:
             # What waits leaves half of a limited pool to the rest: a heartbeat must never queue behind it.

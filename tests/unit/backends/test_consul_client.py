@@ -5,6 +5,7 @@ import json
 from collections.abc import Callable
 from typing import Any
 
+import aiohttp
 import pytest
 
 from asyncsd import (
@@ -17,6 +18,7 @@ from asyncsd import (
     RegistryBackend,
     Status,
     TTLCheck,
+    UnreachableError,
 )
 from asyncsd.backends.consul import Answer, ConsulBackend, ConsulClient
 
@@ -112,6 +114,42 @@ async def test_an_older_client_that_lacks_a_method_still_registers_on_this_machi
     async with ConsulBackend(client=older) as backend:
         assert await backend.local_host() == "127.0.0.1"
     assert "other machines can't call" in caplog.text
+
+
+@pytest.mark.parametrize("error", [OSError("refused"), TimeoutError(), aiohttp.ClientError("cut")])
+async def test_what_a_client_lets_through_of_the_network_is_unreachable(error: Exception) -> None:
+    class Loose(Recorded):
+        async def deregister(self, id: str) -> Answer:
+            raise error
+
+    record = Registration(service="users", port=80).record(id="me", host="10.0.0.2")
+    async with ConsulBackend(client=Loose()) as backend:
+        with pytest.raises(UnreachableError, match=type(error).__name__) as raised:
+            await backend.deregister(await backend.register(record))
+    assert raised.value.__cause__ is error
+
+
+@pytest.mark.parametrize(
+    ("options", "names"),
+    [
+        ({"url": "http://other:8500"}, "url"),
+        ({"token": "s3cret", "verify": False, "ca": "ca.pem"}, "token, ca, verify"),
+        ({"token_file": "t", "session": object()}, "token_file, session"),
+    ],
+)
+def test_what_only_our_clients_heed_is_refused_beside_another(options: dict[str, Any], names: str) -> None:
+    with pytest.raises(ValueError, match=f"{names}: a client of your own sees to that") as error:
+        ConsulBackend(client=Recorded(), **options)
+    assert "s3cret" not in str(error.value)
+
+
+def test_what_is_no_client_is_refused() -> None:
+    wrong: Any = object()
+    for other in (5, wrong, None):
+        with pytest.raises(TypeError, match="is 'aio', 'direct' or a ConsulClient"):
+            ConsulBackend(client=other)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match=r"ConsulBackend\.session is an aiohttp\.ClientSession"):
+        ConsulBackend(session=wrong)
 
 
 async def test_closing_the_backend_ends_what_its_own_client_waits_for() -> None:
