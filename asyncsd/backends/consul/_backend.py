@@ -14,9 +14,7 @@ from asyncsd._config import duration
 from asyncsd._errors import (
     BackendError,
     NotRegisteredError,
-    PermissionDeniedError,
     UnreachableError,
-    UnsupportedError,
 )
 from asyncsd._models import Names, Query, Reply
 from asyncsd._protocols import Clock, Lease
@@ -25,14 +23,15 @@ from asyncsd._tasks import TaskOwner, finish
 
 from ._answers import Answer, checked, is_unknown, known_leader, last_contact, parse_index
 from ._client import ConsulClient
-from ._decode import Decoder, decode_host, decode_names, decode_service
+from ._decode import Decoder, decode_names, decode_service
 from ._direct import DirectClient
+from ._hosts import Hosts
 from ._lifetime import Lifetime
 from ._orphans import Orphans
 from ._tls import TLS, File
 from ._token import Token, token_source
 from ._transport import Agent, Transport
-from ._url import local_host, parse_addresses
+from ._url import parse_addresses
 from ._wire import check_id, payload
 
 __all__ = ["ConsulBackend"]
@@ -44,7 +43,6 @@ LONGEST_WAIT = 600.0
 NOTE = 1000
 """How many characters of a note are sent: it travels in the URL, and the agent keeps 4 KB."""
 DEFAULT = "http://127.0.0.1:8500"
-LOOPBACK = "127.0.0.1"
 CLOSE = 5.0
 
 
@@ -153,12 +151,12 @@ class ConsulBackend:
             self._addresses = parse_addresses(client.where)
             self._clients = (client,)
         self._reading = 0
-        self._warned = False
         self._client = client
         self._decoder = Decoder()
         self._tasks = TaskOwner()
         self._orphans = Orphans(self._tasks, self._clock, self._remove)
         self._lifetime = Lifetime()
+        self._hosts = Hosts(self._lifetime)
 
     def __repr__(self) -> str:
         shown = [repr(",".join(map(str, self._addresses)))]
@@ -246,36 +244,13 @@ class ConsulBackend:
         and a warning logged; over a unix socket an UnsupportedError is raised.
         """
         self._lifetime.check()
-        address = self._addresses[self._reading]
-        if not address.is_local:
-            return await local_host(address)
-        host = await self._agent_host(self._clients[self._reading])
-        if host is not None:
-            return host
-        if address.socket is not None:
-            raise UnsupportedError(
-                f"the agent at {address} doesn't tell its address (that takes agent:read), and over a unix "
-                "socket this machine has none to register: give the Registration a host="
-            )
-        if not self._warned:
-            self._warned = True
-            log.warning(
-                "the agent at %s doesn't tell its address (that takes agent:read): what registers without "
-                "host= gets %s, which other machines can't call",
-                address,
-                LOOPBACK,
-            )
-        return LOOPBACK
-
-    async def _agent_host(self, client: ConsulClient) -> str | None:
-        # A client of the user's own may be older than this method.
-        ask: Callable[[], Awaitable[Answer]] | None = getattr(client, "agent", None)
-        if ask is None:
-            return None
-        try:
-            return decode_host(checked(await self._lifetime.call(ask)))
-        except PermissionDeniedError:
-            return None
+        failed: list[UnreachableError] = []
+        for number in self._order():
+            try:
+                return await self._hosts.local(self._addresses[number], self._clients[number])
+            except UnreachableError as exc:
+                failed.append(exc)
+        raise _unreachable(failed)
 
     async def register(self, record: Record, previous: Lease | None = None) -> Lease:
         """Register on the agent of `previous`, else on the first that can be reached.
@@ -351,12 +326,15 @@ class ConsulBackend:
         if not is_unknown(answer):
             checked(answer)
 
+    def _order(self) -> list[int]:
+        """The numbers of the agents, that which answered last first."""
+        return sorted(range(len(self._clients)), key=lambda number: number != self._reading)
+
     async def _read(self, ask: Callable[[ConsulClient], Awaitable[Answer]]) -> tuple[ConsulClient, Answer]:
         """Ask the agent that answered last, and the others while it can't be reached, or is failing."""
         self._lifetime.check()
-        first = self._reading
         errors: list[BackendError] = []
-        for number in sorted(range(len(self._clients)), key=lambda number: number != first):
+        for number in self._order():
             client = self._clients[number]
             try:
                 answer = _expected(checked(await self._lifetime.call(ask, client)))

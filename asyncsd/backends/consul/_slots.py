@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TypeVar
@@ -65,7 +65,7 @@ class Slots:
             self._cut()
 
     @asynccontextmanager
-    async def one_less(self) -> AsyncIterator[None]:
+    async def one_less(self) -> AsyncGenerator[None, None]:
         """Leave one connection to something else meanwhile: a hold ends if need be."""
         self._lent += 1
         self._cut()

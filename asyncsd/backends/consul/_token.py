@@ -97,8 +97,8 @@ class FileToken:
         self._clock = clock
         self._token: str | None = None
         self._seen: tuple[int, int] | None = None
-        self._looks = 0
-        self._look_at = float("-inf")
+        self._looks: int = 0
+        self._look_at: float = float("-inf")
         self._failing = False
         self._lock = asyncio.Lock()
 

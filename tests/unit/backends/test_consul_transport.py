@@ -376,12 +376,15 @@ async def test_an_agent_that_does_not_tell_its_host_is_warned_of_once(
     ] == [True]
 
 
-async def test_the_host_is_asked_for_again_when_the_agent_was_away(
-    agent: FakeAgent, backend: ConsulBackend
-) -> None:
-    await agent.stop()
-    with pytest.raises(UnreachableError):
-        await backend.local_host()
+async def test_the_next_agent_tells_the_host_while_the_first_is_away(client: ClientKind) -> None:
+    async with FakeAgent() as first, FakeAgent() as second:
+        second.say('{"Member": {"Addr": "10.0.0.7"}}')
+        async with ConsulBackend([first.url, second.url], client=client) as backend:
+            await first.stop()
+            assert await backend.local_host() == "10.0.0.7"
+            await second.stop()
+            with pytest.raises(UnreachableError, match="none of 2 agents"):
+                await backend.local_host()
 
 
 # Opening and closing
