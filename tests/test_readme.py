@@ -109,11 +109,13 @@ async def test_registering(capsys: pytest.CaptureFixture[str]) -> None:
         serve = readme()["serve"]
         async with running(serve(sd)) as serving:
 
-            async def is_updated() -> bool:
-                entries = await agent.get("/v1/health/service/greeter")
-                return [entry["Service"]["Tags"] for entry in entries] == [["v1", "canary"]]
+            def is_updated() -> bool:  # As far as the registration knows: the agent knows it a moment before.
+                records = [registration.record for registration in sd.health().registrations]
+                return [record.tags for record in records if record] == [("v1", "canary")]
 
-            await eventually(is_updated, "the tags are there")
+            await eventually(is_updated, "the tags are taken")
+            entries = await agent.get("/v1/health/service/greeter")
+            assert [entry["Service"]["Tags"] for entry in entries] == [["v1", "canary"]]
             assert not serving.done()
             agent.kill()  # It waits for this: "failing".
             await within(30.0, serving)

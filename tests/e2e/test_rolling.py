@@ -42,7 +42,9 @@ async def test_instances_that_drain_before_they_end_cost_no_call(
             second = set(calls.answered) - first
             calls.answered.clear()
             await eventually(lambda: calls.answered.total() >= 60)
-            assert set(calls.answered) == second
+            assert set(calls.answered) <= second
+            if policy == RoundRobin():  # PeakEWMA may find one of them the fastest for so long.
+                assert set(calls.answered) == second
             assert len(second) == INSTANCES
             counts = seen.counts
             assert set(counts[counts.index(INSTANCES) :]) == {INSTANCES, INSTANCES + 1}
@@ -74,6 +76,6 @@ async def test_instances_that_die_without_a_word_cost_a_retry_and_no_call(
                 await eventually(lambda: retried)
                 await eventually(lambda: calls.answered.total() >= 200)
             assert not calls.failed
-            assert set(calls.answered) == set(alive)
+            assert set(calls.answered) <= set(alive)
             if policy == PeakEWMA():
                 assert len(retried) < calls.answered.total() / 10, "it avoids what fails"
