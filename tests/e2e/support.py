@@ -1,9 +1,10 @@
 """What a program on a real registry does: servers to call, calls at a steady rate, and what a watch tells."""
 
 import asyncio
+import socket
 from collections import Counter
-from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -154,20 +155,23 @@ def fresh(size: int) -> Callable[[Event], bool]:
 # -- the ways to the agent
 
 
-@asynccontextmanager
-async def counted() -> AsyncGenerator[tuple[aiohttp.ClientSession, list[float]], None]:
-    """A session to lend to a backend, and the times at which it tried to connect."""
-    loop = asyncio.get_running_loop()
+@contextmanager
+def counted(port: int) -> Generator[list[float], None, None]:
+    """The times at which this loop tried to connect to a port."""
+    loop: Any = asyncio.get_running_loop()
     attempts: list[float] = []
+    connect = loop.sock_connect
 
-    async def note(*_: object) -> None:
-        attempts.append(loop.time())
+    async def sock_connect(sock: socket.socket, address: Any) -> None:
+        if address[1] == port:
+            attempts.append(loop.time())
+        await connect(sock, address)
 
-    trace = aiohttp.TraceConfig()
-    trace.on_connection_create_start.append(note)
-    connector = aiohttp.TCPConnector(limit=0)
-    async with aiohttp.ClientSession(connector=connector, trace_configs=[trace]) as session:
-        yield session, attempts
+    loop.sock_connect = sock_connect
+    try:
+        yield attempts
+    finally:
+        del loop.sock_connect
 
 
 def held_connections(port: int) -> int:

@@ -56,6 +56,8 @@ class _Request(NamedTuple):
     path: str
     params: Params
     body: bytes | None = None
+    waits: bool = False
+    """Whether it is a blocking query."""
 
     @property
     def target(self) -> str:
@@ -163,7 +165,7 @@ class Transport:
         return await self._deliver(request, DEADLINE, room)
 
     async def _wait(self, address: Address, path: str, params: Params, wait: float) -> Answer:
-        asked = _Request(address, "GET", path, [*params, ("wait", go_duration(wait))])
+        asked = _Request(address, "GET", path, [*params, ("wait", go_duration(wait))], waits=True)
         # Consul adds up to a sixteenth to the wait, so that not all come back at once (agent/consul/rpc.go).
         return await self._deliver(asked, wait + wait / 16 + DEADLINE, nullcontext())
 
@@ -227,6 +229,7 @@ class Transport:
             ssl=self._ssl,
             allow_redirects=False,
             raise_for_status=False,
+            middlewares=(_once,) if request.waits and self._lent is None else None,
             timeout=aiohttp.ClientTimeout(
                 total=None,
                 # A lent session may have a limited pool, whose queue isn't the agent's fault.
@@ -268,6 +271,24 @@ def _session(socket: str | None) -> aiohttp.ClientSession:
     # No limit of the pool's own: the slots bound what waits.
     connector = aiohttp.TCPConnector(limit=0) if socket is None else aiohttp.UnixConnector(socket, limit=0)
     return aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
+
+
+class _Cut(aiohttp.ClientError):
+    """A connection that ended while a blocking query waited on it."""
+
+
+async def _once(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
+    """Ask once: aiohttp repeats a request whose kept connection was cut, by itself and at once.
+
+    That mends a connection that had been idle too long. Those that wait are cut because their agent ended,
+    and all of them would ask it again in one moment.
+    """
+    try:
+        return await handler(request)
+    except aiohttp.ClientConnectorError:
+        raise
+    except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError) as exc:
+        raise _Cut(_reason(exc)) from exc
 
 
 def _told(exc: Exception) -> str:
