@@ -1,6 +1,7 @@
 """What stands on a real agent after the backend's calls."""
 
 import asyncio
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -337,3 +338,21 @@ async def test_workers_that_share_a_check_id_have_a_check_each(
         "one:alive": "one",
         "two:alive": "two",
     }
+
+
+async def test_maintenance_that_somebody_set_by_hand_outlasts_a_change(
+    agent: ConsulAgent, backend: ConsulBackend
+) -> None:
+    me = Registration(service="kept", port=80, tags=("v1",), check=TTLCheck(initial_status="passing"))
+        service="kept", port=80, tags=("v1",), check=TTLCheck(ttl=15.0, initial_status="passing")
+    )
+    lease = await backend.register(me.record(id="kept-1", host="127.0.0.1"))
+    await agent.put("/v1/agent/service/maintenance/kept-1?enable=true")
+    changed = replace(me, tags=("v2",)).record(id="kept-1", host="127.0.0.1")
+    lease = await backend.register(changed, previous=lease)
+    (instance,) = (await backend.fetch(Query("kept"), None)).instances
+    assert (instance.tags, instance.status) == (("v2",), "critical")
+    others = replace(me, check=TCPCheck("127.0.0.1:9", initial_status="passing"))
+    await backend.register(others.record(id="kept-1", host="127.0.0.1"))
+    checks = await agent.get("/v1/agent/checks")
+    assert "_service_maintenance:kept-1" not in checks, "a registration from the start begins anew"

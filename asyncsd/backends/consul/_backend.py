@@ -255,16 +255,20 @@ class ConsulBackend:
     async def register(self, record: Record, previous: Lease | None = None) -> Lease:
         """Register on the agent of `previous`, else on the first that can be reached.
 
-        What is registered already under the id is replaced in place; the state of a check stays.
+        What is registered already under the id is replaced in place; the state of a check stays, and so does
+        maintenance that somebody else has set, while the checks are the same ones.
         """
         self._lifetime.check()
         body = payload(record)
+        # Consul holds maintenance as a check, which replacing the checks would remove.
+        other_checks = previous is None or _check_ids(previous.record) != _check_ids(record)
         holder: ConsulClient | None = previous.state if previous is not None else None
         candidates = sorted(self._clients, key=lambda client: client is not holder)
         failed: list[tuple[ConsulClient, UnreachableError]] = []
         for client in candidates:
             try:
-                _expected(checked(await self._lifetime.call(client.register, body)))
+                answer = await self._lifetime.call(client.register, body, replace_checks=other_checks)
+                _expected(checked(answer))
             except UnreachableError as exc:
                 failed.append((client, exc))
                 continue
@@ -375,6 +379,10 @@ def _registered(lease: Lease, answer: Answer) -> None:
             status=answer.status,
         )
     checked(answer)
+
+
+def _check_ids(record: Record) -> set[str]:
+    return {check_id(record, number) for number in range(len(record.checks))}
 
 
 def _unreachable(errors: Sequence[BackendError]) -> BackendError:

@@ -45,8 +45,8 @@ class ConsulClient(Protocol):
         """GET /v1/agent/service/ID, which blocks while what it tells has this hash."""
         ...
 
-    async def register(self, body: bytes) -> Answer:
-        """PUT /v1/agent/service/register?replace-existing-checks=true with this JSON."""
+    async def register(self, body: bytes, *, replace_checks: bool = True) -> Answer:
+        """PUT /v1/agent/service/register with this JSON; `replace_checks` adds replace-existing-checks."""
         ...
 
     async def deregister(self, id: str) -> Answer:

@@ -43,8 +43,8 @@ class DirectClient:
         params = [("hash", content_hash)] if content_hash is not None else []
         return await self._agent.get(f"/v1/agent/service/{segment(id)}", params, wait=wait)
 
-    async def register(self, body: bytes) -> Answer:
-        params = [("replace-existing-checks", "true")]
+    async def register(self, body: bytes, *, replace_checks: bool = True) -> Answer:
+        params = [("replace-existing-checks", "true")] if replace_checks else []
         return await self._agent.put("/v1/agent/service/register", params, body)
 
     async def deregister(self, id: str) -> Answer:

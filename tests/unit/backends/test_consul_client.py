@@ -57,7 +57,7 @@ class Recorded:
     async def service(self, id: str, *, content_hash: str | None = None, wait: float | None = None) -> Answer:
         return await self._answer("service", id, content_hash, wait, body={"ContentHash": "abc"})
 
-    async def register(self, body: bytes) -> Answer:
+    async def register(self, body: bytes, *, replace_checks: bool = True) -> Answer:
         return await self._answer("register", json.loads(body)["ID"])
 
     async def deregister(self, id: str) -> Answer:
