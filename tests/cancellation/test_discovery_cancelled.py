@@ -1,4 +1,4 @@
-"""A program that uses all of Discovery, cancelled at every step: nothing stays registered, open or running."""
+"""A program that uses all of Discovery, cancelled at every step: nothing stays registered or running."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Coroutine

@@ -344,8 +344,6 @@ async def test_maintenance_that_somebody_set_by_hand_outlasts_a_change(
     agent: ConsulAgent, backend: ConsulBackend
 ) -> None:
     me = Registration(service="kept", port=80, tags=("v1",), check=TTLCheck(initial_status="passing"))
-        service="kept", port=80, tags=("v1",), check=TTLCheck(ttl=15.0, initial_status="passing")
-    )
     lease = await backend.register(me.record(id="kept-1", host="127.0.0.1"))
     await agent.put("/v1/agent/service/maintenance/kept-1?enable=true")
     changed = replace(me, tags=("v2",)).record(id="kept-1", host="127.0.0.1")
