@@ -17,7 +17,7 @@ from ._errors import (
     UnsupportedError,
 )
 from ._health import HealthCallback, http_status
-from ._models import Change, Consistency, Event, Instance, Meta, Names, Query, Reply, Snapshot, Status
+from ._models import Change, Consistency, Event, Instance, Names, Query, Reply, Snapshot, Status
 from ._names import NamesSubscription, NamesWatcher
 from ._poll import WatchHealth
 from ._protocols import (
@@ -36,6 +36,7 @@ from ._registrar import Registrar
 from ._registration import Check, GRPCCheck, Health, HTTPCheck, Record, Registration, TCPCheck, TTLCheck
 from ._states import ChangeHook, RegistrationState, StateChange
 from ._subscription import Subscription
+from ._values import Meta
 from ._watcher import Watcher
 from .balance import (
     Balancer,

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field, replace
 from typing import NamedTuple, TypeAlias
 from urllib.parse import urlsplit
 
-from ._config import ShortRepr, duration
-from ._models import Meta, Status, as_flag, as_host, as_meta, as_name, as_port, as_text, url_host
+from ._models import Status
+from ._values import Meta, ShortRepr, as_flag, as_host, as_meta, as_name, as_port, as_text, duration, url_host
 
 __all__ = ["Check", "GRPCCheck", "HTTPCheck", "Health", "TCPCheck", "TTLCheck", "complete", "needs_port"]
 

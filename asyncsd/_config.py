@@ -2,41 +2,11 @@
 
 import random
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import dataclass
+
+from ._values import ShortRepr, duration
 
 __all__ = ["Backoff", "Limits", "Retry"]
-
-
-def duration(name: str, value: float | None, *, zero: bool = False, none: bool = False) -> float | None:
-    """Return `value` as seconds, or refuse it by an error that names the field."""
-    if value is None and none:
-        return None
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise TypeError(f"{name} is a number of seconds, such as 15.0, not {value!r}")
-    if not (value > 0 or (zero and value == 0)) or value == float("inf"):
-        least = "0 or more" if zero else "more than 0"
-        hint = " (None for no limit)" if none else ""
-        raise ValueError(f"{name} is in seconds and has to be {least}, and finite{hint}; got {value!r}")
-    return float(value)
-
-
-class ShortRepr:
-    """A repr that shows just what differs from the defaults."""
-
-    __slots__ = ()
-
-    def __repr__(self) -> str:
-        shown = (
-            f"{field.name}={self._shown(field.name)!r}"
-            for field in fields(self)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
-            if getattr(self, field.name)
-            != (field.default if field.default_factory is MISSING else field.default_factory())
-        )
-        return f"{type(self).__name__}({', '.join(shown)})"
-
-    def _shown(self, name: str) -> object:
-        """What stands for a field's value: for a secret, not the value."""
-        return getattr(self, name)
 
 
 @dataclass(frozen=True, slots=True, repr=False)

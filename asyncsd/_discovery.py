@@ -9,7 +9,7 @@ from typing import Any, Generic, NamedTuple, Self, TypeVar, cast, overload
 
 from ._balancers import Balancers
 from ._clock import LoopClock
-from ._config import Backoff, Limits, duration
+from ._config import Backoff, Limits
 from ._endpoints import Close
 from ._errors import ClosedError, UnsupportedError
 from ._health import HealthCallback
@@ -25,6 +25,7 @@ from ._shared import Shared, SharedWatches
 from ._states import ChangeHook
 from ._subscription import Subscription
 from ._tasks import TaskOwner, ended
+from ._values import duration
 from ._watcher import Watcher
 from .balance import Balancer, PeakEWMA
 from .balance._held import Classify

@@ -13,17 +13,17 @@ from dataclasses import replace
 from typing import Any
 
 from ._clock import LoopClock
-from ._config import Backoff, duration
+from ._config import Backoff
 from ._errors import BackendError, ClosedError, NotRegisteredError, UnreachableError
 from ._health import HealthCallback, ask_health, http_status
 from ._lease import DRAINING, LeaseHolder
-from ._models import url_host
 from ._pace import MOST, Pace
 from ._protocols import Clock, RegistryBackend
 from ._reachability import Reachability
 from ._registration import Health, MetaSource, Record, Registration, Tags, TTLCheck, Weight
 from ._states import ChangeHook, RegistrationState, StateChange, States
 from ._tasks import finish, strays_are_errors
+from ._values import duration, url_host
 
 __all__ = ["HealthCallback", "Registrar", "RegistrationState", "StateChange", "http_status"]
 

@@ -5,8 +5,18 @@ from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
 from ._checks import Check, GRPCCheck, Health, HTTPCheck, TCPCheck, TTLCheck, complete, needs_port
-from ._config import ShortRepr
-from ._models import FrozenDict, Meta, as_flag, as_host, as_meta, as_name, as_port, as_tags, as_text
+from ._values import (
+    FrozenDict,
+    Meta,
+    ShortRepr,
+    as_flag,
+    as_host,
+    as_meta,
+    as_name,
+    as_port,
+    as_tags,
+    as_text,
+)
 
 __all__ = ["Check", "GRPCCheck", "HTTPCheck", "Health", "Record", "Registration", "TCPCheck", "TTLCheck"]
 

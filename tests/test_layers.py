@@ -13,7 +13,8 @@ ROOT = Path(asyncsd.__file__).parent
 
 # Lowest first: a module imports from its own layer and those before it.
 LAYERS = [
-    {"_checks", "_config", "_errors", "_models", "_registration"},
+    {"_errors", "_values"},
+    {"_checks", "_config", "_models", "_registration"},
     {"_protocols"},
     {"_clock", "_health", "_hub", "_pace", "_poll", "_reachability", "_shared", "_states", "_tasks"},
     {"_endpoints", "_lease", "_names", "_registrar", "_subscription", "_watcher", "balance"},
@@ -25,7 +26,17 @@ LAYER = {name: number for number, names in enumerate(LAYERS) for name in names}
 # Stand on the core, each in its own way; the core knows none of them.
 AROUND = {"agent", "backends", "cli", "ext", "gateway", "testing"}
 
-BACKENDS_MAY = {"_checks", "_clock", "_config", "_errors", "_models", "_protocols", "_registration", "_tasks"}
+BACKENDS_MAY = {
+    "_checks",
+    "_clock",
+    "_config",
+    "_errors",
+    "_models",
+    "_protocols",
+    "_registration",
+    "_tasks",
+    "_values",
+}
 
 
 def name_of(path: Path) -> str:

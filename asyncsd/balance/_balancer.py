@@ -7,10 +7,11 @@ from contextlib import AbstractAsyncContextManager
 from typing import Any, Generic, NamedTuple, TypeVar, overload
 
 from asyncsd._clock import LoopClock
-from asyncsd._config import Retry, duration
+from asyncsd._config import Retry
 from asyncsd._endpoints import Close
 from asyncsd._models import Event, Instance, Snapshot
 from asyncsd._protocols import Clock, Policy
+from asyncsd._values import duration
 
 from ._ewma import PeakEWMA
 from ._held import Acquired, Classify, Held

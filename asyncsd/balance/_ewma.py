@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from asyncsd._config import duration
 from asyncsd._models import Instance, identity
 from asyncsd._protocols import Clock
+from asyncsd._values import duration
 
 from ._load import InstanceLoad, Load, LoadTable
 

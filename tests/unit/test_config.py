@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from asyncsd import Backoff, Limits, Retry
-from asyncsd._config import duration
+from asyncsd._values import duration
 
 backoffs = st.builds(
     Backoff,

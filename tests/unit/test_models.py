@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from asyncsd import Change, Event, Instance, Meta, Query, Snapshot
-from asyncsd._models import as_host, diff
+from asyncsd._models import diff
+from asyncsd._values import as_host
 from tests.unit.strategies import instances, listings
 
 A = Instance("a", "users", "10.0.0.1", 80)

@@ -10,7 +10,6 @@ from typing import Literal, NamedTuple, Self
 import aiohttp
 
 from asyncsd._clock import LoopClock
-from asyncsd._config import duration
 from asyncsd._errors import (
     BackendError,
     NotRegisteredError,
@@ -20,6 +19,7 @@ from asyncsd._models import Names, Query, Reply
 from asyncsd._protocols import Clock, Lease
 from asyncsd._registration import Health, Record, TTLCheck
 from asyncsd._tasks import TaskOwner, finish
+from asyncsd._values import duration
 
 from ._answers import Answer, checked, is_unknown, known_leader, last_contact, parse_index
 from ._client import ConsulClient

@@ -7,7 +7,8 @@ from typing import NamedTuple
 import msgspec
 
 from asyncsd._errors import PermissionDeniedError
-from asyncsd._models import Instance, Query, as_host
+from asyncsd._models import Instance, Query
+from asyncsd._values import as_host
 
 from ._answers import Answer, is_filtered, shape_error
 from ._wire import Entry, Self, ServiceState, instance

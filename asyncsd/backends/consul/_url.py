@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from urllib.parse import quote, unquote, urlsplit
 
 from asyncsd._errors import UnreachableError
-from asyncsd._models import as_host, as_port, url_host
+from asyncsd._values import as_host, as_port, url_host
 
 __all__ = ["Address", "local_host", "parse_addresses"]
 
