@@ -4,13 +4,13 @@ import asyncio
 import importlib
 import random
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import Any, Generic, NamedTuple, Self, TypeVar, cast, overload
+from contextlib import asynccontextmanager
+from typing import Any, Generic, NamedTuple, Self, TypeVar, Unpack, cast, overload
 
 from ._balancers import Balancers
 from ._clock import LoopClock
 from ._config import Backoff, Limits
-from ._endpoints import Close
+from ._endpoints import Close, Opens
 from ._errors import ClosedError, UnsupportedError
 from ._health import HealthCallback
 from ._models import Event, Instance, Names, Query, Snapshot
@@ -28,7 +28,7 @@ from ._tasks import TaskOwner, ended
 from ._values import duration
 from ._watcher import Watcher
 from .balance import Balancer, PeakEWMA
-from .balance._held import Classify
+from .balance._balancer import BalancingOptions
 
 __all__ = ["Discovery", "DiscoveryHealth"]
 
@@ -325,9 +325,7 @@ class Discovery(Generic[B_co]):
         policy: Policy = ...,
         *,
         factory: None = None,
-        close: None = None,
-        classify: Classify | None = None,
-        invalidate_after: float | None = None,
+        **options: Unpack[BalancingOptions],
     ) -> Balancer[Instance]: ...
     @overload
     def balancer(
@@ -335,21 +333,9 @@ class Discovery(Generic[B_co]):
         query: Query | str,
         policy: Policy = ...,
         *,
-        factory: Callable[[Instance], AbstractAsyncContextManager[E]],
+        factory: Callable[[Instance], Opens[E]],
         close: Close[E] | None = None,
-        classify: Classify | None = None,
-        invalidate_after: float | None = None,
-    ) -> Balancer[E]: ...
-    @overload
-    def balancer(
-        self,
-        query: Query | str,
-        policy: Policy = ...,
-        *,
-        factory: Callable[[Instance], Awaitable[AbstractAsyncContextManager[E]]],
-        close: Close[E] | None = None,
-        classify: Classify | None = None,
-        invalidate_after: float | None = None,
+        **options: Unpack[BalancingOptions],
     ) -> Balancer[E]: ...
     @overload
     def balancer(
@@ -359,8 +345,7 @@ class Discovery(Generic[B_co]):
         *,
         factory: Callable[[Instance], Awaitable[E]],
         close: Close[E] | None = None,
-        classify: Classify | None = None,
-        invalidate_after: float | None = None,
+        **options: Unpack[BalancingOptions],
     ) -> Balancer[E]: ...
     @overload
     def balancer(
@@ -370,8 +355,7 @@ class Discovery(Generic[B_co]):
         *,
         factory: Callable[[Instance], E],
         close: Close[E] | None = None,
-        classify: Classify | None = None,
-        invalidate_after: float | None = None,
+        **options: Unpack[BalancingOptions],
     ) -> Balancer[E]: ...
     def balancer(
         self,
@@ -380,14 +364,13 @@ class Discovery(Generic[B_co]):
         *,
         factory: Callable[[Instance], Any] | None = None,
         close: Close[Any] | None = None,
-        classify: Classify | None = None,
-        invalidate_after: float | None = None,
+        **options: Unpack[BalancingOptions],
     ) -> Balancer[Any]:
         """The balancer of a service: one for each (query, policy, factory), all over one watch of the query.
 
         It can be made before the Discovery is open, and works once it is. Unused for `limits.idle` seconds
-        it lets its watch go, and takes it again at the next use. The parameters are Balancer's own; the last
-        three count when it is made.
+        it lets its watch go, and takes it again at the next use. The parameters are Balancer's own; `close`,
+        `classify` and `invalidate_after` count when it is made.
         """
         key = (query, policy, factory)
         balancer = self._balancers.get(key)
@@ -403,11 +386,10 @@ class Discovery(Generic[B_co]):
                 policy,
                 factory=cast(Any, factory),
                 close=close,
-                classify=classify,
-                invalidate_after=invalidate_after,
                 clock=self._clock,
                 rng=self._rng,
                 name=query.service,
+                **options,
             )
             self._balancers.add(full_key, query, balancer)
         self._balancers.add(key, query, balancer)  # A bare name finds it without making a Query.

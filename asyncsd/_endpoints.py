@@ -4,7 +4,7 @@ import asyncio
 import inspect
 import logging
 import random
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Generic, TypeAlias, TypeVar, cast
 
@@ -13,11 +13,13 @@ from ._models import Instance, identity
 from ._protocols import Clock
 from ._tasks import TaskOwner, finish
 
-__all__ = ["Close", "Endpoint", "Endpoints"]
+__all__ = ["Close", "Endpoint", "Endpoints", "Opens"]
 
 T = TypeVar("T")
 
 Close: TypeAlias = Callable[[T], object]
+Opens: TypeAlias = AbstractAsyncContextManager[T] | Awaitable[AbstractAsyncContextManager[T]]
+"""What a factory gives that is entered for its endpoint, and left."""
 
 BACKOFF = Backoff(initial=0.1, maximum=10.0)
 """Between two tries of a factory."""

@@ -3,12 +3,11 @@
 import asyncio
 import random
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import AbstractAsyncContextManager
-from typing import Any, Generic, NamedTuple, TypeVar, overload
+from typing import Any, Generic, NamedTuple, TypedDict, TypeVar, Unpack, overload
 
 from asyncsd._clock import LoopClock
 from asyncsd._config import Retry
-from asyncsd._endpoints import Close
+from asyncsd._endpoints import Close, Opens
 from asyncsd._models import Event, Instance, Snapshot
 from asyncsd._protocols import Clock, Policy
 from asyncsd._values import duration
@@ -19,7 +18,7 @@ from ._load import InstanceLoad
 from ._pool import Pool
 from ._retry import call_with_retry
 
-__all__ = ["Balancer", "BalancerStatistics"]
+__all__ = ["Balancer", "BalancerStatistics", "BalancingOptions"]
 
 T = TypeVar("T")
 E = TypeVar("E")
@@ -28,6 +27,19 @@ R = TypeVar("R")
 DEFAULT_POLICY = PeakEWMA()
 LINGER = 5.0
 """Seconds in which endpoints have to be closed."""
+
+
+class BalancingOptions(TypedDict, total=False):
+    """What `Discovery.balancer` passes on."""
+
+    classify: Classify | None
+    invalidate_after: float | None
+
+
+class _Options(BalancingOptions, total=False):
+    clock: Clock | None
+    rng: random.Random | None
+    name: str | None
 
 
 class BalancerStatistics(NamedTuple):
@@ -72,42 +84,16 @@ class Balancer(Generic[T]):
 
     @overload
     def __init__(
-        self: "Balancer[Instance]",
-        policy: Policy = ...,
-        *,
-        factory: None = None,
-        close: None = None,
-        classify: Classify | None = None,
-        invalidate_after: float | None = None,
-        clock: Clock | None = None,
-        rng: random.Random | None = None,
-        name: str | None = None,
+        self: "Balancer[Instance]", policy: Policy = ..., *, factory: None = None, **options: Unpack[_Options]
     ) -> None: ...
     @overload
     def __init__(
         self: "Balancer[E]",
         policy: Policy = ...,
         *,
-        factory: Callable[[Instance], AbstractAsyncContextManager[E]],
+        factory: Callable[[Instance], Opens[E]],
         close: Close[E] | None = None,
-        classify: Classify | None = None,
-        invalidate_after: float | None = None,
-        clock: Clock | None = None,
-        rng: random.Random | None = None,
-        name: str | None = None,
-    ) -> None: ...
-    @overload
-    def __init__(
-        self: "Balancer[E]",
-        policy: Policy = ...,
-        *,
-        factory: Callable[[Instance], Awaitable[AbstractAsyncContextManager[E]]],
-        close: Close[E] | None = None,
-        classify: Classify | None = None,
-        invalidate_after: float | None = None,
-        clock: Clock | None = None,
-        rng: random.Random | None = None,
-        name: str | None = None,
+        **options: Unpack[_Options],
     ) -> None: ...
     @overload
     def __init__(
@@ -116,11 +102,7 @@ class Balancer(Generic[T]):
         *,
         factory: Callable[[Instance], Awaitable[E]],
         close: Close[E] | None = None,
-        classify: Classify | None = None,
-        invalidate_after: float | None = None,
-        clock: Clock | None = None,
-        rng: random.Random | None = None,
-        name: str | None = None,
+        **options: Unpack[_Options],
     ) -> None: ...
     @overload
     def __init__(
@@ -129,11 +111,7 @@ class Balancer(Generic[T]):
         *,
         factory: Callable[[Instance], E],
         close: Close[E] | None = None,
-        classify: Classify | None = None,
-        invalidate_after: float | None = None,
-        clock: Clock | None = None,
-        rng: random.Random | None = None,
-        name: str | None = None,
+        **options: Unpack[_Options],
     ) -> None: ...
     def __init__(
         self,
