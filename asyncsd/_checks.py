@@ -11,6 +11,8 @@ from ._values import Meta, ShortRepr, as_flag, as_host, as_meta, as_name, as_por
 
 __all__ = ["Check", "GRPCCheck", "HTTPCheck", "Health", "TCPCheck", "TTLCheck", "complete", "needs_port"]
 
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+\Z")
+"""The name of a header (RFC 9110, 5.6.2)."""
 DEREGISTER_AFTER = 60.0
 """Ids are random, so a process that dies leaves a ghost: by default it goes after a minute."""
 
@@ -103,6 +105,12 @@ class HTTPCheck(_Probe):
     def __post_init__(self) -> None:
         _Probe.__post_init__(self)
         object.__setattr__(self, "headers", as_meta("HTTPCheck.headers", self.headers))
+        for header, value in self.headers.items():
+            if not _TOKEN.match(header) or not value.isprintable():
+                raise ValueError(
+                    f"HTTPCheck.headers has a header that can't be sent: {header!r}; its name is of letters, "
+                    "digits and dashes, and its value has no control characters"
+                )
         as_text("HTTPCheck.url", self.url)
         as_text("HTTPCheck.method", self.method)
         as_text("HTTPCheck.body", self.body)

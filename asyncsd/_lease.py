@@ -72,7 +72,7 @@ class LeaseHolder:
             async with self._clock.timeout(within):
                 return await call
         except TimeoutError as exc:
-            raise UnreachableError(f"the registry gave no answer within {within:g} s") from exc
+            raise UnreachableError(f"the registry gave no answer within {within:.3g} s") from exc
 
     async def local_host(self, within: float) -> str:
         """The address by which this machine reaches the registry."""
@@ -169,7 +169,9 @@ class LeaseHolder:
         except asyncio.CancelledError:
             # Whoever wants it out of rotation first doesn't cancel this task. The end of the loop does: that
             # of `asyncio.run` after a second Ctrl-C, or with a registrar that nobody has waited for.
-            logger.info("leaving is cut short: it is deregistered at once")
+            held = self.lease.record if self.lease is not None else self._unanswered
+            what = "?" if held is None else held.id
+            logger.info("the leaving of %s is cut short: it is deregistered at once", what)
             if (task := asyncio.current_task()) is not None:
                 task.uncancel()
         if self.lease is not None:

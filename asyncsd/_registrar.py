@@ -343,8 +343,11 @@ class Registrar:
     def _description(self) -> str:
         host = "?" if self.host is None else url_host(self.host)
         record = self.record or self._wanted
-        tags = ",".join(record.tags) if record else "?"
         me = self.registration
+        if record is not None:
+            tags = ",".join(record.tags)
+        else:
+            tags = "?" if callable(me.tags) else ",".join(me.tags)
         return f"{me.service} (id {self.id or '?'}, tags {tags or 'none'}) at {host}:{me.port}"
 
     def _ended(self) -> ClosedError:

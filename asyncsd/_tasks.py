@@ -1,8 +1,9 @@
 """Tasks that have an owner, and cleanup that a cancellation can't cut short."""
 
 import asyncio
+import importlib
 from collections.abc import Coroutine, Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
 
 import anyio
@@ -10,6 +11,11 @@ import anyio
 __all__ = ["TaskOwner", "ended", "finish", "strays_are_errors"]
 
 T = TypeVar("T")
+
+# anyio imports its asyncio part, some 50 ms of reading files, with the first scope: that would be on the
+# loop, in the middle of a program.
+with suppress(ImportError):
+    importlib.import_module("anyio._backends._asyncio")
 
 
 class TaskOwner:

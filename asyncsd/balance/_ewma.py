@@ -30,8 +30,8 @@ class PeakEWMA:
     A call that was given up took at least as long as it ran.
 
     What isn't measured again fades, so one that was slow is tried again in time. A newcomer counts as the
-    fastest that is known, which fades too, and so is among the next; it gets a second call only once the
-    first has come back, or the others are as busy as `penalty` says.
+    fastest that is known, and so gets its share at once. Before anything is known, each gets a second call
+    only once its first has come back, or the others are as busy as `penalty` says.
     """
 
     decay: float = 10.0
@@ -137,8 +137,10 @@ class PeakEWMAPicker:
 
     def _price(self, load: LatencyLoad, now: float) -> None:
         cost = load.scaled * (load.in_flight + 1)
-        if not cost:  # A newcomer: dear from its first call on until that is answered.
-            cost = self._penalty * load.in_flight * self._growth(now) or load.default
+        if not cost and load.default:  # A newcomer: as good as the fastest.
+            cost = load.default * (load.in_flight + 1)
+        elif not cost:  # Nothing is known of any: dear from its first call on until that is answered.
+            cost = self._penalty * load.in_flight * self._growth(now)
         load.cost = cost / (load.instance.weight or 1)
 
     def _reprice(self, load: LatencyLoad) -> None:

@@ -271,3 +271,9 @@ class TestChecks:
     def test_ghosts_go_after_a_minute_unless_told_otherwise(self) -> None:
         assert [kind().deregister_after for kind in CHECKS] == [60.0] * 4
         assert TTLCheck(deregister_after=None).deregister_after is None
+
+
+@pytest.mark.parametrize("headers", [{"A\r\nB": "x"}, {"X-A": "a\nb"}, {"": "x"}, {"a b": "x"}])
+def test_a_header_that_cannot_be_sent_is_refused(headers: dict[str, str]) -> None:
+    with pytest.raises(ValueError, match=r"HTTPCheck\.headers"):
+        HTTPCheck("/health", headers=headers)

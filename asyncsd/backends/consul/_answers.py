@@ -105,14 +105,12 @@ def shape_error(answer: Answer, wanted: str, cause: Exception | None = None) -> 
     """What to raise for a body that isn't `wanted`."""
     start = answer.body[:SHOWN].lstrip()
     if start.startswith(b"<"):
-        found = "HTML: another server or a proxy answers there"
+        found = "it is HTML, from another server or a proxy"
     elif not start:
-        found = "nothing"
+        found = "it is empty"
     else:
-        found = f"{answer.text()!r}" if cause is None else f"{cause}"
-    return ProtocolError(
-        f"the answer should be {wanted}, and is {found}", url=answer.url, status=answer.status
-    )
+        found = f"it is {answer.text()!r}" if cause is None else f"{cause}"
+    return ProtocolError(f"the answer should be {wanted}: {found}", url=answer.url, status=answer.status)
 
 
 def _header(answer: Answer, name: str) -> str:

@@ -19,7 +19,7 @@ from asyncsd._models import Names, Query, Reply
 from asyncsd._protocols import Clock, Lease
 from asyncsd._registration import Health, Record, TTLCheck
 from asyncsd._tasks import TaskOwner, finish
-from asyncsd._values import duration
+from asyncsd._values import as_flag, duration
 
 from ._answers import Answer, checked, is_unknown, known_leader, last_contact, parse_index
 from ._client import ConsulClient
@@ -116,6 +116,7 @@ class ConsulBackend:
             if client not in ("aio", "direct"):
                 raise ValueError(f"ConsulBackend.client is 'aio', 'direct' or a ConsulClient; got {client!r}")
             self._addresses = parse_addresses(url)
+            as_flag("ConsulBackend.verify", verify)
             tls = TLS(ca, cert, key, verify, ssl)
             if tls and not all(address.is_tls for address in self._addresses):
                 raise ValueError("ConsulBackend: ca, cert, key, verify and ssl are for https:// agents")

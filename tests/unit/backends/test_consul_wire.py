@@ -136,12 +136,12 @@ def test_one_bad_item_costs_only_itself_and_is_counted(bad: Any, caplog: pytest.
         (b"null", "null"),
         (b"{}", "object"),
         (b'"x"', "str"),
-        (b"<html><body>502</body></html>", "HTML: another server or a proxy"),
+        (b"<html><body>502</body></html>", "HTML, from another server or a proxy"),
         (b"  <!DOCTYPE html>", "HTML"),
         (b'[{"Node": {"Node"', "truncated"),
         (b"[] trailing", "trailing"),
         (b"\xff\xfe", "malformed"),
-        (b"", "is nothing"),
+        (b"", "it is empty"),
     ],
 )
 def test_another_shape_is_a_protocol_error_and_never_an_empty_list(body: bytes, says: str) -> None:
