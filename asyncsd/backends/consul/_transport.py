@@ -34,7 +34,7 @@ DEADLINE = 10.0
 WHOLE = 60.0
 """Seconds for a body that keeps flowing; one that stops for DEADLINE has failed."""
 AFTER_REFUSAL = (0.05, 0.25, 1.0)
-"""Seconds before each new try of what a 429 refused; an agent forgets a closed connection in a moment."""
+"""Seconds before each new try of a write that a 429 refused: a closed connection is forgotten in a moment."""
 READS = 32
 """Reads that don't wait, at a time."""
 
@@ -155,6 +155,8 @@ class Transport:
                 break
             # The agent takes no more connections from this machine. Some of them are ours, and only wait.
             self._slots.refused()
+            if method == "GET":
+                break  # Whoever reads tries again, at a pace of its own.
             async with self._slots.one_less():
                 await self._clock.sleep(pause)
                 answer = await self._ask(request)
