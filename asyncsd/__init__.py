@@ -1,5 +1,6 @@
 """Service discovery and client-side load balancing for asyncio."""
 
+from ._checks import Check, GRPCCheck, Health, HTTPCheck, TCPCheck, TTLCheck
 from ._config import Backoff, Limits, Retry
 from ._discovery import Discovery, DiscoveryHealth
 from ._errors import (
@@ -33,7 +34,7 @@ from ._protocols import (
 from ._reachability import Reachability
 from ._registering import Registering
 from ._registrar import Registrar
-from ._registration import Check, GRPCCheck, Health, HTTPCheck, Record, Registration, TCPCheck, TTLCheck
+from ._registration import Record, Registration
 from ._states import ChangeHook, RegistrationState, StateChange
 from ._subscription import Subscription
 from ._values import Meta

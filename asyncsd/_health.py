@@ -4,9 +4,9 @@ import inspect
 from collections.abc import Awaitable, Callable
 from typing import TypeAlias
 
+from ._checks import Health
 from ._models import Status
 from ._protocols import Clock
-from ._registration import Health
 from ._tasks import strays_are_errors
 
 __all__ = ["HealthAnswer", "HealthCallback", "as_health", "ask_health", "http_status"]

@@ -5,11 +5,12 @@ import logging
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
+from ._checks import Health
 from ._errors import BackendError, ClosedError, NotRegisteredError, UnreachableError, UnsupportedError
 from ._pace import LEAST, MOST, Pace
 from ._protocols import Clock, Lease, ObservingBackend, RegistryBackend
 from ._reachability import Reachability
-from ._registration import Health, Record
+from ._registration import Record
 from ._tasks import TaskOwner
 
 __all__ = ["DRAINING", "LeaseHolder"]

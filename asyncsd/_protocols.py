@@ -6,8 +6,9 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol, Self, runtime_checkable
 
+from ._checks import Health
 from ._models import Instance, Names, Query, Reply
-from ._registration import Health, Record
+from ._registration import Record
 
 __all__ = [
     "Backend",

@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
+from ._checks import Health, TTLCheck
 from ._clock import LoopClock
 from ._config import Backoff
 from ._errors import BackendError, ClosedError, NotRegisteredError, UnreachableError
@@ -20,7 +21,7 @@ from ._lease import DRAINING, LeaseHolder
 from ._pace import MOST, Pace
 from ._protocols import Clock, RegistryBackend
 from ._reachability import Reachability
-from ._registration import Health, MetaSource, Record, Registration, Tags, TTLCheck, Weight
+from ._registration import MetaSource, Record, Registration, Tags, Weight
 from ._states import ChangeHook, RegistrationState, StateChange, States
 from ._tasks import finish, strays_are_errors
 from ._values import duration, url_host

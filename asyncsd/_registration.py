@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
-from ._checks import Check, GRPCCheck, Health, HTTPCheck, TCPCheck, TTLCheck, complete, needs_port
+from ._checks import Check, GRPCCheck, HTTPCheck, TCPCheck, TTLCheck, complete, needs_port
 from ._values import (
     FrozenDict,
     Meta,
@@ -18,7 +18,7 @@ from ._values import (
     as_text,
 )
 
-__all__ = ["Check", "GRPCCheck", "HTTPCheck", "Health", "Record", "Registration", "TCPCheck", "TTLCheck"]
+__all__ = ["Record", "Registration"]
 
 Tags: TypeAlias = Sequence[str] | Callable[[], Iterable[str]]
 MetaSource: TypeAlias = Mapping[str, str] | Callable[[], Mapping[str, str]]

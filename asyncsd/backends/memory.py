@@ -5,11 +5,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Self
 
+from asyncsd._checks import Health, TTLCheck
 from asyncsd._clock import LoopClock
 from asyncsd._errors import ClosedError, NotRegisteredError, UnsupportedError
 from asyncsd._models import Instance, Names, Query, Reply, Status
 from asyncsd._protocols import Clock, Lease
-from asyncsd._registration import Health, Record, TTLCheck
+from asyncsd._registration import Record
 
 __all__ = ["MemoryBackend", "from_url"]
 

@@ -6,10 +6,11 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, NamedTuple, Self
 
+from asyncsd._checks import Health, TTLCheck
 from asyncsd._models import Instance, Query, Reply
 from asyncsd._protocols import Lease
 from asyncsd._registrar import Registrar
-from asyncsd._registration import Health, Record, Registration, TTLCheck
+from asyncsd._registration import Record, Registration
 from asyncsd.backends.memory import MemoryBackend
 from asyncsd.testing import FakeClock
 

@@ -10,9 +10,10 @@ from typing import Any
 import anyio
 import pytest
 
+from asyncsd._checks import HTTPCheck, TTLCheck
 from asyncsd._errors import BackendError, BadRequestError, ClosedError, RateLimitedError, UnreachableError
 from asyncsd._registrar import Registrar, StateChange
-from asyncsd._registration import HTTPCheck, Registration, TTLCheck
+from asyncsd._registration import Registration
 from asyncsd._states import States
 from asyncsd.backends.memory import MemoryBackend
 from asyncsd.testing import FakeClock

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from asyncsd._checks import TTLCheck
 from asyncsd._config import Backoff
 from asyncsd._errors import (
     BackendError,
@@ -21,7 +22,7 @@ from asyncsd._errors import (
 )
 from asyncsd._protocols import Lease
 from asyncsd._reachability import Reachability
-from asyncsd._registration import Record, TTLCheck
+from asyncsd._registration import Record
 from tests.support.registry import ME, World
 
 REFUSED = UnreachableError("connection refused")

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
+from asyncsd._checks import Health
 from asyncsd._health import as_health
 from asyncsd._models import Status
 from asyncsd._registrar import http_status
-from asyncsd._registration import Health
 from tests.support.registry import ME, World
 
 

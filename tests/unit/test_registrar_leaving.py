@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from asyncsd._checks import Health
 from asyncsd._errors import (
     BackendError,
     NotRegisteredError,
@@ -14,7 +15,6 @@ from asyncsd._errors import (
     UnsupportedError,
 )
 from asyncsd._registrar import Registrar
-from asyncsd._registration import Health
 from asyncsd.backends.memory import MemoryBackend
 from tests.support.registry import ME, World
 

@@ -9,6 +9,7 @@ from typing import Literal, NamedTuple, Self
 
 import aiohttp
 
+from asyncsd._checks import Health, TTLCheck
 from asyncsd._clock import LoopClock
 from asyncsd._errors import (
     BackendError,
@@ -17,7 +18,7 @@ from asyncsd._errors import (
 )
 from asyncsd._models import Names, Query, Reply
 from asyncsd._protocols import Clock, Lease
-from asyncsd._registration import Health, Record, TTLCheck
+from asyncsd._registration import Record
 from asyncsd._tasks import TaskOwner, finish
 from asyncsd._values import as_flag, duration
 

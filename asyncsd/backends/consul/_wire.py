@@ -4,8 +4,9 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from asyncsd._checks import Check, GRPCCheck, HTTPCheck, TCPCheck, TTLCheck
 from asyncsd._models import Instance, Query, Status
-from asyncsd._registration import Check, GRPCCheck, HTTPCheck, Record, TCPCheck, TTLCheck
+from asyncsd._registration import Record
 from asyncsd._values import Meta
 
 __all__ = ["Entry", "Self", "ServiceState", "check_id", "go_duration", "health_params", "instance", "payload"]
