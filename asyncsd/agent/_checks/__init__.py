@@ -1,0 +1,5 @@
+"""The checks that the agent runs."""
+
+from ._runners import Runners
+
+__all__ = ["Runners"]

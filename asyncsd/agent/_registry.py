@@ -1,0 +1,62 @@
+"""One life of an agent: all that it forgets when it is restarted."""
+
+import random
+
+from asyncsd._protocols import Clock
+
+from ._catalog import Catalog
+from ._checks import Runners
+from ._config import AgentConfig
+from ._local import CONSUL, SERF, Local
+from ._structs import HealthCheck, Node, Service, Status
+
+__all__ = ["Registry"]
+
+
+class Registry:
+    """The catalog, what is registered with this agent, and its checks, run from `open` to `aclose`."""
+
+    def __init__(self, config: AgentConfig, *, port: int, clock: Clock, rng: random.Random) -> None:
+        self.config = config
+        self.port = port
+        self.clock = clock
+        self.rng = rng
+        self.catalog = Catalog()
+        self.runners = Runners(self._checked, clock=clock, rng=rng)
+        address = config.advertise
+        self.node = Node(
+            id=config.node_id,
+            node=config.node,
+            address=address,
+            datacenter=config.datacenter,
+            tagged_addresses=dict.fromkeys(("lan", "lan_ipv4", "wan", "wan_ipv4"), address),
+            meta={"consul-network-segment": ""},
+        )
+        self.local = Local(self.catalog, self.node, self.runners)
+        self._enter(port)
+
+    def __repr__(self) -> str:
+        return f"Registry({self.catalog!r}, {self.local!r})"
+
+    def forget(self) -> None:
+        """Lose all registrations; the index goes on."""
+        for service_id in list(self.local.services):
+            self.local.remove_service(service_id)
+
+    async def aclose(self) -> None:
+        """Stop running checks. Idempotent."""
+        await self.runners.aclose()
+
+    def _checked(self, check_id: str, status: Status, output: str) -> None:
+        self.local.update_check(check_id, status, output)
+
+    def _enter(self, port: int) -> None:
+        """Enter the agent itself, as a server of Consul's does."""
+        serf = HealthCheck(
+            node=self.node.node,
+            check_id=SERF,
+            name="Serf Health Status",
+            status="passing",
+            output="Agent alive and reachable",
+        )
+        self.catalog.register(self.node, [Service(id=CONSUL, service=CONSUL, port=port)], [serf])

@@ -1,0 +1,7 @@
+"""The endpoints, a file for each part of the API."""
+
+from . import agent, catalog, health, status
+
+__all__ = ["ROUTES"]
+
+ROUTES = (*agent.ROUTES, *catalog.ROUTES, *health.ROUTES, *status.ROUTES)

@@ -1,0 +1,93 @@
+"""What the catalog holds, in the fields and under the names of Consul's JSON."""
+
+from typing import Any, Literal, TypeAlias
+
+import msgspec
+from msgspec import UNSET, UnsetType
+
+__all__ = ["HealthCheck", "HealthEntry", "Node", "Service", "Status", "TaggedAddress", "Weights"]
+
+Status: TypeAlias = Literal["passing", "warning", "critical", "maintenance"]
+"""What a check, or a whole service, may be; a check itself is never "maintenance"."""
+
+
+NO_PROXY: dict[str, Any] = {"Mode": "", "MeshGateway": {}, "Expose": {}}
+"""The field of the service mesh, which has nothing to say here."""
+
+
+class Weights(msgspec.Struct, frozen=True, rename="pascal"):
+    """The share of traffic in either state, for those that balance by it."""
+
+    passing: int = 1
+    warning: int = 1
+
+
+class TaggedAddress(msgspec.Struct, frozen=True, rename="pascal"):
+    """One of a service's further addresses."""
+
+    address: str
+    port: int = 0
+
+
+class Node(msgspec.Struct, frozen=True, kw_only=True, rename="pascal"):
+    """A machine with an agent, or one that somebody entered by hand."""
+
+    id: str = msgspec.field(name="ID", default="")
+    node: str
+    address: str
+    datacenter: str
+    tagged_addresses: dict[str, str] | None = None
+    meta: dict[str, str] | None = None
+    create_index: int = 0
+    modify_index: int = 0
+
+
+class Service(msgspec.Struct, frozen=True, kw_only=True, rename="pascal"):
+    """An instance of a service, as it stands in the answers of /v1/health."""
+
+    id: str = msgspec.field(name="ID")
+    service: str
+    tags: list[str] = []
+    address: str = ""
+    tagged_addresses: dict[str, TaggedAddress] | UnsetType = UNSET
+    meta: dict[str, str] | None = None
+    port: int = 0
+    socket_path: str | UnsetType = UNSET
+    weights: Weights = Weights()
+    enable_tag_override: bool = False
+    proxy: dict[str, Any] = msgspec.field(
+        default_factory=lambda: {"Mode": "", "MeshGateway": {}, "Expose": {}}
+    )
+    connect: dict[str, Any] = {}
+    peer_name: str = ""
+    create_index: int = 0
+    modify_index: int = 0
+
+
+class HealthCheck(msgspec.Struct, frozen=True, kw_only=True, rename="pascal"):
+    """The state of one check, of a service or, without a `service_id`, of the whole node."""
+
+    node: str
+    check_id: str = msgspec.field(name="CheckID")
+    name: str
+    status: Status = "critical"
+    notes: str = ""
+    output: str = ""
+    service_id: str = msgspec.field(name="ServiceID", default="")
+    service_name: str = ""
+    service_tags: list[str] = []
+    type: str = ""
+    interval: str = ""
+    timeout: str = ""
+    exposed_port: int = 0
+    definition: dict[str, Any] = {}
+    create_index: int = 0
+    modify_index: int = 0
+
+
+class HealthEntry(msgspec.Struct, frozen=True, rename="pascal"):
+    """An instance with its node and all checks that speak of it."""
+
+    node: Node
+    service: Service
+    checks: list[HealthCheck]

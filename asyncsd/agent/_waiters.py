@@ -1,0 +1,45 @@
+"""Those who wait for a change of one of several things."""
+
+import asyncio
+from collections.abc import Sequence
+from typing import TypeAlias
+
+__all__ = ["Key", "Waiters"]
+
+Key: TypeAlias = tuple[str, ...]
+"""What may change, and what a query may wait on: ("service", "web"), ("nodes",)."""
+
+
+class Waiters:
+    """Who waits on which keys."""
+
+    def __init__(self) -> None:
+        self._waiting: dict[Key, set[asyncio.Future[None]]] = {}
+
+    def __repr__(self) -> str:
+        return f"Waiters({len(self)})"
+
+    def __len__(self) -> int:
+        """How many wait; one that waits on several keys counts once."""
+        return len(set[object]().union(*self._waiting.values()))
+
+    def wake(self, *keys: Key) -> None:
+        """Let those who wait on any of `keys` look again."""
+        for key in keys:
+            for waiter in self._waiting.get(key, ()):
+                if not waiter.done():
+                    waiter.set_result(None)
+
+    async def changed(self, keys: Sequence[Key]) -> None:
+        """Return once one of `keys` was woken. On cancellation nothing stays behind."""
+        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        for key in keys:
+            self._waiting.setdefault(key, set()).add(waiter)
+        try:
+            await waiter
+        finally:
+            for key in keys:
+                waiting = self._waiting[key]
+                waiting.discard(waiter)
+                if not waiting:
+                    del self._waiting[key]
