@@ -56,4 +56,7 @@ class CheckDefinition:
             ("grpc", self.grpc),
             ("alias", self.alias_node or self.alias_service),
         )
-        return next((kind for kind, chosen in kinds if chosen), "")
+        for kind, chosen in kinds:
+            if chosen:
+                return kind
+        return ""

@@ -15,7 +15,11 @@ class Runners:
     """The checks of an agent, each in a task of its own; what they find out is told to `update`."""
 
     def __init__(
-        self, update: Callable[[str, Status, str], None], *, clock: Clock, rng: random.Random
+        self,
+        update: Callable[[str, Status, str], None],
+        *,
+        clock: Clock,
+        rng: random.Random,
     ) -> None:
         self._update = update
         self._clock = clock
