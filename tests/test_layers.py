@@ -38,6 +38,8 @@ BACKENDS_MAY = {
     "_values",
 }
 
+AGENT_MAY = {"_clock", "_protocols", "_tasks"}
+
 
 def name_of(path: Path) -> str:
     """The dotted name inside asyncsd: "_models", "backends.consul._wire", "balance.__init__"."""
@@ -106,6 +108,13 @@ def test_backend_imports_values_protocols_and_itself(name: str) -> None:
         parts = imported.split(".")
         own = parts[0] == "backends" and (len(parts) == 1 or parts[1] == name.split(".")[1])
         assert own or parts[0] in BACKENDS_MAY, f"{name} imports {imported}"
+
+
+@pytest.mark.parametrize("name", inside("agent"))
+def test_agent_knows_nothing_of_its_clients(name: str) -> None:
+    """It stands in a registry's place: a mistake shared by both sides would go unseen."""
+    for imported in imports(FILES[name]):
+        assert imported.partition(".")[0] in {"agent", *AGENT_MAY}, f"{name} imports {imported}"
 
 
 @pytest.mark.parametrize("name", inside("cli", "ext", "gateway", "testing"))
