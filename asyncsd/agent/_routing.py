@@ -12,7 +12,8 @@ __all__ = ["Endpoint", "Route", "Router"]
 
 Endpoint: TypeAlias = Callable[[Call], Awaitable[web.StreamResponse]]
 
-METHODS = ("GET", "PUT", "POST", "DELETE", "PATCH", "HEAD")
+HEADERS = {"Vary": "Accept-Encoding", "X-Consul-Default-ACL-Policy": "allow"}
+"""What Consul sends with the answer of any endpoint."""
 
 NO_ENDPOINT = "Invalid URL path: not a recognized HTTP API endpoint\n"
 NO_API = "Invalid URL path: if attempting to use the HTTP API, ensure the path starts with '/v1/'\n"
@@ -34,17 +35,26 @@ class Router:
         self._prefixes = sorted((p for p in self._exact if p.endswith("/")), key=len, reverse=True)
 
     async def answer(self, request: web.BaseRequest, registry: Registry) -> web.StreamResponse:
-        """The endpoint's answer. HTTPError for a path or a method that there isn't."""
+        """The endpoint's answer, a refusal too."""
         path = request.rel_url.path
         route = self._find(path)
         if route is None:
-            raise HTTPError(404, NO_ENDPOINT if path.startswith("/v1/") else NO_API)
+            return web.Response(status=404, text=NO_ENDPOINT if "/v1/" in path else NO_API)
+        try:
+            answer = await self._call(route, Call(request, path.removeprefix(route.path), registry))
+        except HTTPError as exc:
+            answer = web.Response(status=exc.status, text=exc.text, headers=exc.headers)
+        if not answer.prepared:
+            answer.headers.update(HEADERS)
+        return answer
+
+    async def _call(self, route: Route, call: Call) -> web.StreamResponse:
         allowed = ",".join(("OPTIONS", *route.methods))
-        if request.method == "OPTIONS":
+        if call.request.method == "OPTIONS":
             return web.Response(headers={"Allow": allowed})
-        if request.method not in route.methods:
-            raise HTTPError(405, f"method {request.method} not allowed", Allow=allowed)
-        return await route.endpoint(Call(request, path.removeprefix(route.path), registry))
+        if call.request.method not in route.methods:
+            raise HTTPError(405, f"method {call.request.method} not allowed", Allow=allowed)
+        return await route.endpoint(call)
 
     def _find(self, path: str) -> Route | None:
         if path in self._exact:
