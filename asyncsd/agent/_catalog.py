@@ -1,7 +1,7 @@
 """The catalog: nodes, services and checks, the index of each part, and those who wait for a change."""
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Generic, TypeAlias, TypeVar
 
@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from ._structs import HealthCheck, HealthEntry, Node, Service
 from ._waiters import Key, Waiters
 
-__all__ = ["Catalog", "Found", "MissingService"]
+__all__ = ["CHECKS", "NODES", "SERVICES", "Catalog", "Found", "MissingService", "Observer"]
 
 T = TypeVar("T")
 Entry = TypeVar("Entry", Node, Service, HealthCheck)
@@ -23,6 +23,10 @@ SERVICES: Key = ("services",)
 CHECKS: Key = ("checks",)
 EXTINCT: Key = ("extinct",)
 """Moves when the last instance of a service goes: the index of services that aren't there."""
+
+
+Observer: TypeAlias = Callable[[str, Service | HealthCheck | None, Service | HealthCheck | None], None]
+"""Is told of a node's entry that was written or dropped: what stood there, and what stands there now."""
 
 
 class MissingService(Exception):
@@ -51,6 +55,7 @@ class Catalog:
 
     def __init__(self, index: int = 1) -> None:
         self.index = index
+        self.observer: Observer | None = None
         self._indexes: dict[Key, int] = {}
         self.waiters = Waiters()
         self._nodes: dict[str, Node] = {}
@@ -120,6 +125,7 @@ class Catalog:
             self._forget_name(old.service, place, touched)
         self._on_node[node][service.id] = self._by_name[service.service][place] = entry
         touched |= {SERVICES, ("node", node), ("service", service.service)}
+        self._tell(node, old, entry)
 
     def _put_check(self, check: HealthCheck, index: int, touched: set[Key]) -> None:
         old = self._checks[check.node].get(check.check_id)
@@ -134,6 +140,7 @@ class Catalog:
         self._checks[check.node][check.check_id] = entry
         self._speak_of[check.node, check.service_id][check.check_id] = entry
         touched |= {CHECKS, ("node", check.node)} | self._concerned(entry)
+        self._tell(check.node, old, entry)
 
     def _drop_service(self, node: str, service_id: str, touched: set[Key]) -> None:
         service = self._on_node.get(node, {}).pop(service_id, None)
@@ -144,6 +151,7 @@ class Catalog:
             touched.add(CHECKS)
         touched |= {SERVICES, ("node", node), ("service", service.service)}
         self._forget_name(service.service, (node, service_id), touched)
+        self._tell(node, service, None)  # Its checks went with it: they aren't told.
 
     def _drop_check(self, node: str, check_id: str, touched: set[Key]) -> None:
         check = self._checks.get(node, {}).pop(check_id, None)
@@ -154,6 +162,11 @@ class Catalog:
         if not speaking:
             del self._speak_of[node, check.service_id]
         touched |= {CHECKS, ("node", node)} | self._concerned(check)
+        self._tell(node, check, None)
+
+    def _tell(self, node: str, old: Service | HealthCheck | None, new: Service | HealthCheck | None) -> None:
+        if self.observer is not None:
+            self.observer(node, old, new)
 
     def _forget_name(self, name: str, place: Place, touched: set[Key]) -> None:
         del self._by_name[name][place]
