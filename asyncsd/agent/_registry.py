@@ -7,8 +7,10 @@ from asyncsd._protocols import Clock
 from ._catalog import Catalog
 from ._checks import Runners
 from ._config import AgentConfig
+from ._feed import Feed
 from ._local import CONSUL, SERF, Local
 from ._structs import HealthCheck, Node, Service, Status
+from ._timeline import Timeline
 
 __all__ = ["Registry"]
 
@@ -34,6 +36,10 @@ class Registry:
         )
         self.local = Local(self.catalog, self.node, self.runners)
         self._enter(port)
+        # From here on, so that its own entry is no news.
+        self.timeline = Timeline(clock)
+        self.catalog.observer = self.timeline.observe
+        self.feed = Feed(self.catalog, self.timeline, clock)
 
     def __repr__(self) -> str:
         return f"Registry({self.catalog!r}, {self.local!r})"
