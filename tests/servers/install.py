@@ -54,14 +54,18 @@ class Server(Protocol):
 
 @dataclass(frozen=True)
 class GoServer:
-    """A program of a Go module; `name`/go.mod and go.sum, beside this file, pin all that goes into it."""
+    """A program of a Go module; `name`/go.mod and go.sum, beside this file, pin all that goes into it.
+
+    Without a `package` it is the one whose files stand there too.
+    """
 
     name: str
-    package: str
+    package: str = "."
 
     @property
     def sources(self) -> Sequence[Path | str]:
-        return (HERE / self.name / "go.mod", HERE / self.name / "go.sum", self.package)
+        folder = HERE / self.name
+        return (folder / "go.mod", folder / "go.sum", *sorted(folder.glob("*.go")), self.package)
 
     def build(self, target: Path, log: Path) -> None:
         # Read-only: what isn't pinned in the two files fails the build instead of changing them.
@@ -73,6 +77,7 @@ class GoServer:
 SERVERS: tuple[Server, ...] = (
     GoServer("toxiproxy", "github.com/Shopify/toxiproxy/v2/cmd/server"),
     GoServer("consul", "github.com/hashicorp/consul"),
+    GoServer("gokit"),
 )
 
 
