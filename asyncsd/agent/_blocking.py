@@ -35,6 +35,7 @@ async def blocking(
 
     `catalog` is the one that `read` reads. On cancellation nothing stays behind.
     """
+    resets = catalog.resets
     found = read()
     if wait.index <= 0 or found.index > wait.index:
         return found
@@ -43,6 +44,8 @@ async def blocking(
         async with clock.timeout(seconds + rng.uniform(0, seconds / JITTER_FRACTION)):
             while found.index <= wait.index:
                 await catalog.waiters.changed(found.keys)
+                if catalog.resets != resets:
+                    return found  # As Consul does whose state is replaced: the caller has to ask again.
                 found = read()
     except TimeoutError:
         return read()

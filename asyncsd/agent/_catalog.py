@@ -108,6 +108,26 @@ class Catalog:
             touched |= {NODES, ("node", node)}
         self._commit(touched, self.index + 1)
 
+    def reset(self) -> None:
+        """Begin the indexes anew at 1 and keep the rest, as a snapshot of a younger state that is restored.
+
+        `resets` counts it: who waits is woken, and is to answer with what it knew.
+        """
+        self.resets += 1
+        self.index = 1
+        self._indexes = dict.fromkeys(self._indexes, 1)
+        stamp = {"create_index": 1, "modify_index": 1}
+        for name, node in self._nodes.items():
+            self._nodes[name] = replace(node, **stamp)
+        for node, services in self._on_node.items():
+            for service_id, service in services.items():
+                entry = services[service_id] = replace(service, **stamp)
+                self._by_name[service.service][node, service_id] = entry
+        for node, checks in self._checks.items():
+            for check_id, check in checks.items():
+                checks[check_id] = self._speak_of[node, check.service_id][check_id] = replace(check, **stamp)
+        self.waiters.wake_all()
+
     def _put_node(self, node: Node, index: int, touched: set[Key]) -> None:
         old = self._nodes.get(node.node)
         entry = _stamped(node, old, index)

@@ -30,6 +30,10 @@ class Waiters:
                 if not waiter.done():
                     waiter.set_result(None)
 
+    def wake_all(self) -> None:
+        """Let all who wait look again."""
+        self.wake(*self._waiting)
+
     async def changed(self, keys: Sequence[Key]) -> None:
         """Return once one of `keys` was woken. On cancellation nothing stays behind."""
         waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
