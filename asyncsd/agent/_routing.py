@@ -20,7 +20,10 @@ NO_API = "Invalid URL path: if attempting to use the HTTP API, ensure the path s
 
 
 class Route(NamedTuple):
-    """An endpoint with its path; one that ends in "/" takes all that begins so, the longest first."""
+    """An endpoint with its path; one that ends in "/" takes all that begins so, the longest first.
+
+    "/" itself is the root alone, and not whatever nobody else takes.
+    """
 
     path: str
     methods: tuple[str, ...]
@@ -32,7 +35,9 @@ class Router:
 
     def __init__(self, routes: Iterable[Route]) -> None:
         self._exact = {route.path: route for route in routes}
-        self._prefixes = sorted((p for p in self._exact if p.endswith("/")), key=len, reverse=True)
+        self._prefixes = sorted(
+            (p for p in self._exact if p.endswith("/") and p != "/"), key=len, reverse=True
+        )
 
     async def answer(self, request: web.BaseRequest, registry: Registry) -> web.StreamResponse:
         """The endpoint's answer, a refusal too."""

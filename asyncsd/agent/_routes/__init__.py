@@ -1,7 +1,7 @@
 """The endpoints, a file for each part of the API."""
 
-from . import agent, catalog, health, status
+from . import agent, catalog, health, status, ui
 
 __all__ = ["ROUTES"]
 
-ROUTES = (*agent.ROUTES, *catalog.ROUTES, *health.ROUTES, *status.ROUTES)
+ROUTES = (*agent.ROUTES, *catalog.ROUTES, *health.ROUTES, *status.ROUTES, *ui.ROUTES)
