@@ -55,6 +55,7 @@ class Catalog:
 
     def __init__(self, index: int = 1) -> None:
         self.index = index
+        self.resets = 0
         self.observer: Observer | None = None
         self._indexes: dict[Key, int] = {}
         self.waiters = Waiters()
