@@ -1,19 +1,30 @@
-"""Real Consul agents and clusters on loopback, each with ports and data of its own."""
+"""Agents and clusters on loopback, each with ports and data of its own: real Consuls, and asyncsd's agent."""
 
 import asyncio
 import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias
+from typing import Any, Literal, Self, TypeAlias
 from urllib.request import Request, urlopen
 
 from tests.support.process import Process, find, free_ports, http_ready
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
 ClientKind: TypeAlias = Literal["aio", "direct"]
 
-__all__ = ["ClientKind", "ConsulAgent", "ConsulCluster", "find"]
+__all__ = ["AGENTS", "AgentProcess", "ClientKind", "ConsulAgent", "ConsulCluster", "EmbeddedAgent", "find"]
+
+EMBEDDED = """
+import asyncio, sys
+from asyncsd.agent import Agent
+
+async def main() -> None:
+    async with Agent(port=int(sys.argv[1])):
+        await asyncio.get_running_loop().create_future()
+
+asyncio.run(main())
+"""
 
 
 def _has_leader(body: bytes) -> bool:
@@ -43,29 +54,16 @@ def call(url: str, method: str = "GET", body: object = None, token: str | None =
     return json.loads(text) if text.strip() else None
 
 
-class ConsulAgent:
-    """`async with ConsulAgent() as agent:` is a dev agent at `agent.url` that has a leader.
+class AgentProcess:
+    """An agent that runs as a process at `url`. `start()` after `kill()` brings it back there, empty."""
 
-    `config` is merged into its configuration. `start()` after `kill()` brings it back on the same ports,
-    empty, since a dev agent keeps its data in memory.
-    """
-
-    def __init__(self, *, binary: str = "consul", ports: list[int] | None = None, **config: Any) -> None:
-        self.port, *others = ports or free_ports(5)
-        self.url = f"http://127.0.0.1:{self.port}"
-        self._process = Process(
-            binary,
-            *("agent", "-dev", "-bind", "127.0.0.1", "-config-file", "{folder}/agent.json"),
-            ready=http_ready(self.port, "/v1/status/leader", _has_leader),
-        )
-        ports_config = _ports(self.port, *others)
-        ports_config.update(config.pop("ports", {}))
-        config = {"ports": ports_config, "disable_update_check": True, **config}
-        self.folder: Path = self._process.folder
-        (self.folder / "agent.json").write_text(json.dumps(config))
+    def __init__(self, port: int, process: Process) -> None:
+        self.port = port
+        self.url = f"http://127.0.0.1:{port}"
+        self._process = process
 
     def __repr__(self) -> str:
-        return f"ConsulAgent({self.url}, {self._process!r})"
+        return f"{type(self).__name__}({self.url}, {self._process!r})"
 
     async def __aenter__(self) -> Self:
         try:
@@ -81,11 +79,19 @@ class ConsulAgent:
         self._process.stop()
 
     @property
+    def folder(self) -> Path:
+        return self._process.folder
+
+    @property
+    def pid(self) -> int | None:
+        return self._process.pid
+
+    @property
     def log(self) -> str:
         return self._process.log
 
     async def start(self) -> None:
-        """Start it, again too, and wait until it has a leader."""
+        """Start it, again too, and wait until it serves."""
         self._process.start()
         await self._process.ready()
 
@@ -107,6 +113,39 @@ class ConsulAgent:
     async def put(self, path: str, body: object = None, *, token: str | None = None) -> Any:
         """The JSON of PUT `path`."""
         return await asyncio.to_thread(call, self.url + path, "PUT", body, token)
+
+
+class EmbeddedAgent(AgentProcess):
+    """`async with EmbeddedAgent() as agent:` is asyncsd's own agent as a process, at `agent.url`."""
+
+    def __init__(self) -> None:
+        (port,) = free_ports(1)
+        ready = http_ready(port, "/v1/status/leader", _has_leader)
+        super().__init__(port, Process(sys.executable, *("-c", EMBEDDED, str(port)), ready=ready))
+
+
+class ConsulAgent(AgentProcess):
+    """`async with ConsulAgent() as agent:` is a dev agent at `agent.url` that has a leader.
+
+    `config` is merged into its configuration. A dev agent keeps its data in memory.
+    """
+
+    def __init__(self, *, binary: str = "consul", ports: list[int] | None = None, **config: Any) -> None:
+        port, *others = ports or free_ports(5)
+        process = Process(
+            binary,
+            *("agent", "-dev", "-bind", "127.0.0.1", "-config-file", "{folder}/agent.json"),
+            ready=http_ready(port, "/v1/status/leader", _has_leader),
+        )
+        super().__init__(port, process)
+        ports_config = _ports(port, *others)
+        ports_config.update(config.pop("ports", {}))
+        config = {"ports": ports_config, "disable_update_check": True, **config}
+        (self.folder / "agent.json").write_text(json.dumps(config))
+
+
+AGENTS: dict[str, Callable[[], AgentProcess]] = {"consul": ConsulAgent, "embedded": EmbeddedAgent}
+"""By the names that tests have in their ids."""
 
 
 class ConsulCluster:

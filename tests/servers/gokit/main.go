@@ -92,7 +92,7 @@ func run(address, service, id, check string) error {
 
 	instancer := kitconsul.NewInstancer(client, logger, service, []string{"go-kit", "v1"}, true)
 	defer instancer.Stop()
-	events := make(chan sd.Event)
+	events := make(chan sd.Event, 1) // Register sends what is known so far.
 	instancer.Register(events)
 	for {
 		select {
