@@ -278,6 +278,17 @@ class Catalog:
         ]
         return self._of_service(name, entries, NODES, SERVICES, CHECKS)
 
+    def instance(self, node: str, service_id: str) -> Found[tuple[bool, list[HealthCheck]]]:
+        """Whether an instance is there, and the checks that speak of it: its own and its node's, by id.
+
+        With "" it is the node, which is there when it has checks.
+        """
+        service = self._on_node.get(node, {}).get(service_id)
+        places = {(node, ""), (node, service_id)}
+        checks = sorted((check for at in places for check in self._speak_of.get(at, {}).values()), key=_by_id)
+        there = service is not None or (not service_id and bool(checks))
+        return self._found((there, checks), ("service", service.service) if service else ("node", node))
+
     def checks(self) -> Found[list[HealthCheck]]:
         """All checks, by node and id."""
         every = [

@@ -24,7 +24,6 @@ class Registry:
         self.clock = clock
         self.rng = rng
         self.catalog = Catalog()
-        self.runners = Runners(self._checked, clock=clock, rng=rng)
         address = config.advertise
         self.node = Node(
             id=config.node_id,
@@ -33,6 +32,16 @@ class Registry:
             datacenter=config.datacenter,
             tagged_addresses=dict.fromkeys(("lan", "lan_ipv4", "wan", "wan_ipv4"), address),
             meta={"consul-network-segment": ""},
+        )
+        self.runners = Runners(
+            self._checked,
+            remove=self._late,
+            catalog=self.catalog,
+            node=config.node,
+            clock=clock,
+            rng=rng,
+            deregister_after_min=config.deregister_after_min,
+            reap_interval=config.reap_interval,
         )
         self.local = Local(self.catalog, self.node, self.runners)
         self._enter(port)
@@ -45,9 +54,14 @@ class Registry:
         return f"Registry({self.catalog!r}, {self.local!r})"
 
     def forget(self) -> None:
-        """Lose all registrations; the index goes on."""
+        """Lose all registrations, those of other nodes too; the index goes on."""
         for service_id in list(self.local.services):
             self.local.remove_service(service_id)
+        for check_id in list(self.local.checks):
+            self.local.remove_check(check_id)
+        for node in self.catalog.nodes().value:
+            if node.node != self.node.node:
+                self.catalog.deregister(node.node)
 
     async def aclose(self) -> None:
         """Stop running checks. Idempotent."""
@@ -55,6 +69,9 @@ class Registry:
 
     def _checked(self, check_id: str, status: Status, output: str) -> None:
         self.local.update_check(check_id, status, output)
+
+    def _late(self, service_id: str) -> None:
+        self.local.remove_service(service_id)
 
     def _enter(self, port: int) -> None:
         """Enter the agent itself, as a server of Consul's does."""

@@ -1,5 +1,5 @@
 """The checks that the agent runs."""
 
-from ._runners import Runners
+from ._runners import NoTTL, Runners, cannot_run
 
-__all__ = ["Runners"]
+__all__ = ["NoTTL", "Runners", "cannot_run"]

@@ -1,0 +1,169 @@
+"""The check that asks a URL."""
+
+import os
+import re
+import ssl
+from collections.abc import Callable
+
+import aiohttp
+from multidict import CIMultiDict
+from yarl import URL
+
+from asyncsd._protocols import Clock
+from asyncsd.agent._definitions import CheckDefinition
+from asyncsd.agent._structs import Status
+
+from ._dial import NO_TLS, dial_text, tls_text
+from ._output import ProbeError, Result, Tail, quoted
+from ._tls import Contexts
+
+__all__ = ["HTTPProbe", "open_session"]
+
+HEADERS = {
+    "User-Agent": "Consul Health Check",
+    "Accept": "text/plain, text/*, */*",
+    "Accept-Encoding": "gzip",
+}
+"""What Consul sends where the check doesn't say otherwise: services know its checks by them."""
+
+MOST_REDIRECTS = 10
+LONGEST_LINE = 2**20
+"""Bytes of a header: Go's `MaxResponseHeaderBytes` are ten times that, for all of them."""
+
+TOO_MANY_REQUESTS = 429
+
+SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):")
+CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+PASSWORD = re.compile(r"(?<=://)([^/?#@:]*:)[^/?#]*@")
+
+
+def open_session() -> aiohttp.ClientSession:
+    """A session for checks: a connection for each request, no cookies, no proxy of the environment."""
+    return aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(force_close=True, limit=0, use_dns_cache=False),
+        cookie_jar=aiohttp.DummyCookieJar(),
+        timeout=aiohttp.ClientTimeout(total=None, connect=None, sock_connect=None),
+        skip_auto_headers=("Content-Type",),
+        max_line_size=LONGEST_LINE,
+        max_field_size=LONGEST_LINE,
+    )
+
+
+class HTTPProbe:
+    """Passing for 2xx, a warning for 429, critical for any other answer and for none.
+
+    The output keeps the end of the body. A body that breaks off, or doesn't end in time, changes no status:
+    the answer had come.
+    """
+
+    def __init__(
+        self,
+        definition: CheckDefinition,
+        *,
+        timeout: float,
+        session: Callable[[], aiohttp.ClientSession],
+        contexts: Contexts,
+        clock: Clock,
+    ) -> None:
+        self._definition = definition
+        self._method = definition.method or "GET"
+        self._timeout = timeout
+        self._session = session
+        self._contexts = contexts
+        self._clock = clock
+        given = CIMultiDict((name, value) for name, values in definition.header.items() for value in values)
+        self._headers = CIMultiDict({**HEADERS})
+        for name in given:
+            self._headers.popall(name, None)
+        self._headers.extend(given)
+
+    async def __call__(self) -> Result:
+        asked = self._definition.http
+        body = Tail(self._definition.output_max_size)
+        answer: aiohttp.ClientResponse | None = None
+        failed = ""
+        try:
+            url = _parsed(self._method, asked)
+            async with self._clock.timeout(self._timeout), await self._ask(url) as answer:
+                async for chunk in answer.content.iter_any():
+                    body.write(chunk)
+        except ProbeError as exc:
+            return Result("critical", str(exc))
+        except TimeoutError:
+            failed = "context deadline exceeded (Client.Timeout exceeded while awaiting headers)"
+        except (aiohttp.ClientError, OSError, ValueError) as exc:
+            failed = _text(exc)
+        if answer is None:
+            return Result("critical", _failed(self._method, asked, failed))
+        output = f"HTTP {self._method} {asked}: {answer.status} {answer.reason or ''} Output: {body}"
+        return Result(_status(answer.status), output)
+
+    async def _ask(self, url: URL) -> aiohttp.ClientResponse:
+        check = self._definition
+        context = None
+        if url.scheme == "https" or not check.disable_redirects:
+            context = await self._contexts.get(skip_verify=check.tls_skip_verify, protocol="http/1.1")
+        return await self._session().request(
+            self._method,
+            url,
+            headers=self._headers,
+            data=check.body.encode() or None,
+            allow_redirects=not check.disable_redirects,
+            max_redirects=MOST_REDIRECTS,
+            ssl=context or True,
+            server_hostname=check.tls_server_name or None,
+        )
+
+
+def _status(code: int) -> Status:
+    if code == TOO_MANY_REQUESTS:
+        return "warning"
+    return "passing" if code // 100 == 2 else "critical"
+
+
+def _parsed(method: str, text: str) -> URL:
+    """ProbeError for what no request can be made of."""
+    if not TOKEN.fullmatch(method):
+        raise ProbeError(f"net/http: invalid method {quoted(method)}")
+    if CONTROL.search(text):
+        raise ProbeError(f"parse {quoted(text)}: net/url: invalid control character in URL")
+    scheme = SCHEME.match(text)
+    if not scheme and ":" in text.partition("/")[0]:
+        raise ProbeError(f"parse {quoted(text)}: first path segment in URL cannot contain colon")
+    name = scheme.group(1).lower() if scheme else ""
+    if name not in ("http", "https"):
+        raise ProbeError(_failed(method, text, f'unsupported protocol scheme "{name}"'))
+    try:
+        url = URL(text)
+    except ValueError as exc:
+        raise ProbeError(f"parse {quoted(text)}: {exc}") from exc
+    if not url.host:
+        raise ProbeError(_failed(method, text, "http: no Host in request URL"))
+    return url
+
+
+def _failed(method: str, url: str, text: str) -> str:
+    shown = PASSWORD.sub(r"\1***@", url)
+    return f"{method[:1]}{method[1:].lower()} {quoted(shown)}: {text}"
+
+
+def _text(exc: Exception) -> str:
+    """What Go says of a request that failed so."""
+    match exc:
+        case aiohttp.ClientConnectorError():
+            error = exc.os_error
+            if not isinstance(error, ssl.SSLError):
+                return dial_text(error, exc.host, str(exc.port))
+            text = tls_text(error)
+            return "http: server gave HTTP response to HTTPS client" if text == NO_TLS else text
+        case aiohttp.TooManyRedirects():
+            return f"stopped after {MOST_REDIRECTS} redirects"
+        case aiohttp.ServerDisconnectedError():
+            return "EOF"
+        case aiohttp.ClientResponseError():
+            return f"net/http: HTTP/1.x transport connection broken: {exc.message}"
+        case OSError() if exc.errno is not None:
+            return os.strerror(exc.errno).lower()
+        case _:
+            return str(exc) or type(exc).__name__
