@@ -1,8 +1,8 @@
 """One request, and what is answered to it."""
 
 import random
-import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 import msgspec
@@ -12,33 +12,28 @@ from asyncsd._protocols import Clock
 
 from ._blocking import Wait, blocking
 from ._catalog import Found
+from ._duration import seconds
+from ._errors import HTTPError
+from ._filter import FilterError, Keep, Kind, create_filter
+from ._query import Query, parse_query
 from ._registry import Registry
 
-__all__ = ["Call", "HTTPError", "seconds"]
+__all__ = ["CACHED", "Call", "HTTPError", "found_headers", "seconds"]
 
 T = TypeVar("T")
 
-UNITS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
-DURATION = re.compile(r"[+-]?(?:0|(?:\d+(?:\.\d*)?|\.\d+)(?:ns|us|µs|ms|s|m|h))+")
+CACHED = {"X-Cache": "HIT", "Age": "0"}
+"""How Consul's agent says that it had the answer in its cache, and how old it is."""
 
-
-def seconds(text: str) -> float:
-    """The seconds of a duration as Go writes it: "1m30s", "100ms". ValueError for anything else."""
-    if not DURATION.fullmatch(text):
-        raise ValueError(f"time: invalid duration {text!r}")
-    sign = -1 if text.startswith("-") else 1
-    parts = re.findall(r"(\d+(?:\.\d*)?|\.\d+)([a-zµ]+)", text)
-    return sign * sum(float(number) * UNITS[unit] for number, unit in parts)
-
-
-class HTTPError(Exception):
-    """A refusal: its status and its text, as the client gets them."""
-
-    def __init__(self, status: int, text: str, **headers: str) -> None:
-        super().__init__(f"{status}: {text}")
-        self.status = status
-        self.text = text
-        self.headers = {name.replace("_", "-"): value for name, value in headers.items()}
+NOTHING_READ = MappingProxyType(
+    {
+        "X-Consul-Index": "1",
+        "X-Consul-KnownLeader": "false",
+        "X-Consul-LastContact": "0",
+        "X-Consul-Query-Backend": "blocking-query",
+    }
+)
+"""What Consul says of a read that failed before it came to the catalog."""
 
 
 class Call:
@@ -64,13 +59,25 @@ class Call:
         """The agent's source of chance."""
         return self.registry.rng
 
+    # What is asked
+
     def param(self, name: str) -> str:
         """The first value of a parameter, "" when it isn't there."""
         return self.request.query.get(name, "")
 
+    def params(self, name: str) -> list[str]:
+        """All values of a parameter."""
+        return self.request.query.getall(name, [])
+
     def flag(self, name: str) -> bool:
         """Whether a parameter is there, with a value or without."""
         return name in self.request.query
+
+    def named(self, what: str) -> str:
+        """The `rest` of the path. HTTPError if there is none: "Missing service name"."""
+        if not self.rest:
+            raise HTTPError(400, f"Missing {what}")
+        return self.rest
 
     async def body(self) -> Any:
         """The JSON of the body. HTTPError for what isn't JSON."""
@@ -79,21 +86,33 @@ class Call:
         except msgspec.DecodeError as exc:
             raise HTTPError(400, f"Request decode failed: {exc}") from exc
 
+    def query(self) -> Query:
+        """What all reads may be asked. HTTPError for what makes no sense."""
+        return parse_query(self.request.query, self.request.headers)
+
     def wait(self) -> Wait:
         """What `index` and `wait` ask for."""
-        try:
-            wait = seconds(self.param("wait")) if self.param("wait") else Wait().seconds
-        except ValueError:
-            raise HTTPError(400, "Invalid wait time") from None
-        index = self.param("index") or "0"
-        if not (index.isascii() and index.isdigit() and int(index) < 2**64):
-            raise HTTPError(400, "Invalid index")
-        return Wait(int(index), wait)
+        return self.query().wait
 
-    async def found(self, read: Callable[[], Found[T]]) -> Found[T]:
+    def keep(self, query: Query, kind: Kind, headers: Mapping[str, str] = NOTHING_READ) -> Keep:
+        """What `filter` keeps. HTTPError for one that doesn't fit, and for an unknown datacenter."""
+        self.check_datacenter(query, headers)
+        try:
+            return create_filter(query.filter, kind)
+        except FilterError as exc:
+            raise HTTPError(500, str(exc), headers) from None
+
+    def check_datacenter(self, query: Query, headers: Mapping[str, str] = MappingProxyType({})) -> None:
+        """HTTPError if `dc` names another than this one."""
+        if query.datacenter not in ("", self.registry.config.datacenter):
+            raise HTTPError(500, "No path to datacenter", headers)
+
+    async def found(self, read: Callable[[], Found[T]], query: Query | None = None) -> Found[T]:
         """What `read` finds, once the caller's wait is over."""
-        wait = self.wait()
+        wait = (query or self.query()).wait
         return await blocking(self.registry.catalog, read, wait, clock=self.clock, rng=self.rng)
+
+    # What is answered
 
     def answer(
         self, value: object, *, status: int = 200, headers: dict[str, str] | None = None
@@ -104,13 +123,23 @@ class Call:
             text = msgspec.json.format(text, indent=4) + b"\n"
         return web.Response(body=text, status=status, headers=headers, content_type="application/json")
 
-    def answer_found(self, found: Found[Any], value: object) -> web.Response:
-        """`value`, with the headers of a read of the catalog."""
-        headers = {
-            "X-Consul-Effective-Consistency": "leader",
-            "X-Consul-Index": str(found.index),
-            "X-Consul-KnownLeader": "true",
-            "X-Consul-LastContact": "0",
-            "X-Consul-Query-Backend": "blocking-query",
-        }
-        return self.answer(value, headers=headers)
+    def answer_found(
+        self, found: Found[Any], value: object, query: Query, *, cache: bool = False, streaming: bool = False
+    ) -> web.Response:
+        """`value`, with the headers of what was read."""
+        headers = found_headers(found, query, streaming=streaming)
+        return self.answer(value, headers=headers | CACHED if cache and query.cached else headers)
+
+
+def found_headers(found: Found[Any], query: Query, *, streaming: bool = False) -> dict[str, str]:
+    """The headers of a read of the catalog.
+
+    `streaming`: as Consul's streaming backend answers, which never says that it knows a leader.
+    """
+    return {
+        "X-Consul-Effective-Consistency": query.consistency,
+        "X-Consul-Index": str(found.index),
+        "X-Consul-KnownLeader": "false" if streaming else "true",
+        "X-Consul-LastContact": "0",
+        "X-Consul-Query-Backend": "streaming" if streaming else "blocking-query",
+    }

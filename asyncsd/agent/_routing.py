@@ -58,7 +58,7 @@ class Router:
         if call.request.method == "OPTIONS":
             return web.Response(headers={"Allow": allowed})
         if call.request.method not in route.methods:
-            raise HTTPError(405, f"method {call.request.method} not allowed", Allow=allowed)
+            raise HTTPError(405, f"method {call.request.method} not allowed", {"Allow": allowed})
         return await route.endpoint(call)
 
     def _find(self, path: str) -> Route | None:

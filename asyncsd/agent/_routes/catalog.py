@@ -1,17 +1,149 @@
 """/v1/catalog: nodes and services."""
 
-from aiohttp import web
+from typing import Any
 
-from asyncsd.agent._call import Call
+import msgspec
+from aiohttp import web
+from msgspec import UNSET, UnsetType
+
+from asyncsd.agent._call import CACHED, Call
+from asyncsd.agent._filter import NODE, NODE_SERVICE, SERVICE_NODE
 from asyncsd.agent._routing import Route
+from asyncsd.agent._structs import Node, Service, TaggedAddress, Weights
+
+from ._selection import has_tags, near_first
 
 __all__ = ["ROUTES"]
 
 
+class ServiceNode(msgspec.Struct, frozen=True, kw_only=True, rename="pascal"):
+    """An instance of a service with its node, in one."""
+
+    id: str = msgspec.field(name="ID")
+    node: str
+    address: str
+    datacenter: str
+    tagged_addresses: dict[str, str] | None
+    node_meta: dict[str, str] | None
+    service_kind: str = ""
+    service_id: str = msgspec.field(name="ServiceID")
+    service_name: str
+    service_tags: list[str]
+    service_address: str
+    service_tagged_addresses: dict[str, TaggedAddress] | UnsetType
+    service_weights: Weights
+    service_meta: dict[str, str]
+    service_port: int
+    service_socket_path: str
+    service_enable_tag_override: bool
+    service_proxy: dict[str, Any]
+    service_connect: dict[str, Any]
+    create_index: int
+    modify_index: int
+
+
 async def services(call: Call) -> web.Response:
     """The names of all services with their tags."""
-    found = await call.found(call.registry.catalog.names)
-    return call.answer_found(found, found.value)
+    query = call.query()
+    keep = call.keep(query, SERVICE_NODE)
+    catalog = call.registry.catalog
+    found = await call.found(catalog.names, query)
+    names = found.value
+    if query.filter or query.node_meta:
+        names = {}
+        for name in found.value:
+            pairs = [p for p in catalog.service(name).value if query.has_meta(p[0].meta) and keep(p)]
+            if pairs:
+                names[name] = sorted({tag for _, service in pairs for tag in service.tags})
+    return call.answer_found(found, names, query, cache=True)
 
 
-ROUTES = (Route("/v1/catalog/services", ("GET",), services),)
+async def service(call: Call) -> web.Response:
+    """The instances of a service."""
+    query = call.query()
+    name = call.named("service name")
+    keep = call.keep(query, SERVICE_NODE)
+    catalog = call.registry.catalog
+    found = await call.found(lambda: catalog.service(name), query)
+    tags = call.params("tag")
+    pairs = [
+        pair
+        for pair in found.value
+        if has_tags(pair[1], tags) and query.has_meta(pair[0].meta) and keep(pair)
+    ]
+    pairs = near_first(call, query, pairs, lambda pair: pair[0].node)
+    return call.answer_found(found, [_flat(*pair) for pair in pairs], query, cache=True)
+
+
+async def nodes(call: Call) -> web.Response:
+    """All nodes."""
+    query = call.query()
+    keep = call.keep(query, NODE)
+    found = await call.found(call.registry.catalog.nodes, query)
+    chosen = [node for node in found.value if query.has_meta(node.meta) and keep(node)]
+    return call.answer_found(found, near_first(call, query, chosen, lambda node: node.node), query)
+
+
+async def node(call: Call) -> web.Response:
+    """A node with its services by their ids, or null."""
+    query = call.query()
+    name = call.named("node name")
+    keep = call.keep(query, NODE_SERVICE)
+    found = await call.found(lambda: call.registry.catalog.node(name), query)
+    if found.value is None:
+        return call.answer_found(found, None, query)
+    node, services = found.value
+    by_id = {service.id: service for service in services if keep(service)}
+    return call.answer_found(found, {"Node": node, "Services": by_id}, query)
+
+
+async def node_services(call: Call) -> web.Response:
+    """A node with the list of its services."""
+    query = call.query()
+    name = call.named("node name")
+    keep = call.keep(query, NODE_SERVICE)
+    found = await call.found(lambda: call.registry.catalog.node(name), query)
+    node, services = found.value or (None, None)
+    chosen = None if services is None else [service for service in services if keep(service)]
+    return call.answer_found(found, {"Node": node, "Services": chosen}, query)
+
+
+async def datacenters(call: Call) -> web.Response:
+    """The datacenters that there are: this one."""
+    headers = CACHED if call.flag("cached") else None
+    return call.answer([call.registry.config.datacenter], headers=headers)
+
+
+def _flat(node: Node, service: Service) -> ServiceNode:
+    return ServiceNode(
+        id=node.id,
+        node=node.node,
+        address=node.address,
+        datacenter=node.datacenter,
+        tagged_addresses=node.tagged_addresses,
+        node_meta=node.meta,
+        service_id=service.id,
+        service_name=service.service,
+        service_tags=service.tags,
+        service_address=service.address,
+        service_tagged_addresses=service.tagged_addresses,
+        service_weights=service.weights,
+        service_meta=service.meta or {},
+        service_port=service.port,
+        service_socket_path="" if service.socket_path is UNSET else service.socket_path,
+        service_enable_tag_override=service.enable_tag_override,
+        service_proxy=service.proxy,
+        service_connect=service.connect,
+        create_index=service.create_index,
+        modify_index=service.modify_index,
+    )
+
+
+ROUTES = (
+    Route("/v1/catalog/services", ("GET",), services),
+    Route("/v1/catalog/service/", ("GET",), service),
+    Route("/v1/catalog/nodes", ("GET",), nodes),
+    Route("/v1/catalog/node/", ("GET",), node),
+    Route("/v1/catalog/node-services/", ("GET",), node_services),
+    Route("/v1/catalog/datacenters", ("GET",), datacenters),
+)

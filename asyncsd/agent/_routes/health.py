@@ -1,22 +1,105 @@
 """/v1/health: instances with their checks."""
 
+from collections.abc import Callable
+
 from aiohttp import web
 
-from asyncsd.agent._call import Call, HTTPError
+from asyncsd.agent._booleans import boolean
+from asyncsd.agent._call import Call, HTTPError, found_headers
+from asyncsd.agent._catalog import Found
+from asyncsd.agent._filter import CHECK_SERVICE_NODE, HEALTH_CHECK
+from asyncsd.agent._query import Query
 from asyncsd.agent._routing import Route
+from asyncsd.agent._structs import HealthCheck
+
+from ._selection import has_tags, near_first
 
 __all__ = ["ROUTES"]
 
 
 async def service(call: Call) -> web.Response:
     """The instances of a service."""
-    if not call.rest:
-        raise HTTPError(400, "Missing service name")
-    found = await call.found(lambda: call.registry.catalog.health(call.rest))
-    entries = found.value
-    if call.flag("passing"):
-        entries = [entry for entry in entries if all(check.status == "passing" for check in entry.checks)]
-    return call.answer_found(found, entries)
+    query = call.query()
+    name = call.named("service name")
+    keep = call.keep(query, CHECK_SERVICE_NODE, {})
+    found = await call.found(lambda: call.registry.catalog.health(name), query)
+    # Consul's agent answers from its own view of the service, which a stream keeps, where it has one.
+    streaming = (
+        (query.cached or query.wait.index > 0) and not query.near and not call.flag("merge-central-config")
+    )
+    only_passing = _only_passing(call, found_headers(found, query, streaming=streaming))
+    tags, peer = call.params("tag"), call.param("peer")
+    entries = [
+        entry
+        for entry in found.value
+        if has_tags(entry.service, tags)
+        and query.has_meta(entry.node.meta)
+        and not (only_passing and any(check.status != "passing" for check in entry.checks))
+        and not peer  # nothing is imported from one
+        and keep(entry)
+    ]
+    entries = near_first(call, query, entries, lambda entry: entry.node.node)
+    return call.answer_found(found, entries, query, cache=True, streaming=streaming)
 
 
-ROUTES = (Route("/v1/health/service/", ("GET",), service),)
+async def node(call: Call) -> web.Response:
+    """All checks that stand on a node."""
+    query = call.query()
+    name = call.named("node name")
+    return await _checks(call, query, lambda: call.registry.catalog.checks_of_node(name))
+
+
+async def checks(call: Call) -> web.Response:
+    """The checks of a service."""
+    query = call.query()
+    name = call.named("service name")
+    return await _checks(call, query, lambda: call.registry.catalog.checks_of_service(name))
+
+
+async def state(call: Call) -> web.Response:
+    """The checks in a state, or in any."""
+    query = call.query()
+    wanted = call.named("check state")
+    return await _checks(
+        call,
+        query,
+        lambda: call.registry.catalog.checks(),
+        lambda check: wanted in ("any", check.status),
+    )
+
+
+async def _checks(
+    call: Call,
+    query: Query,
+    read: Callable[[], Found[list[HealthCheck]]],
+    wanted: Callable[[HealthCheck], bool] = lambda _: True,
+) -> web.Response:
+    keep = call.keep(query, HEALTH_CHECK)
+    found = await call.found(read, query)
+    chosen = [check for check in found.value if wanted(check) and keep(check)]
+    if query.node_meta:
+        chosen = [check for check in chosen if query.has_meta(_meta(call, check.node))]
+    return call.answer_found(found, near_first(call, query, chosen, lambda check: check.node), query)
+
+
+def _meta(call: Call, node: str) -> dict[str, str] | None:
+    found = call.registry.catalog.node(node).value
+    return found[0].meta if found else None
+
+
+def _only_passing(call: Call, headers: dict[str, str]) -> bool:
+    value = call.param("passing")
+    if not call.flag("passing"):
+        return False
+    try:
+        return not value or boolean(value)
+    except ValueError:
+        raise HTTPError(400, "Invalid value for ?passing", headers) from None
+
+
+ROUTES = (
+    Route("/v1/health/service/", ("GET",), service),
+    Route("/v1/health/node/", ("GET",), node),
+    Route("/v1/health/checks/", ("GET",), checks),
+    Route("/v1/health/state/", ("GET",), state),
+)

@@ -10,11 +10,13 @@ __all__ = ["ROUTES"]
 
 async def leader(call: Call) -> web.Response:
     """The address of the leader: this agent."""
+    call.check_datacenter(call.query())
     return call.answer(_address(call))
 
 
 async def peers(call: Call) -> web.Response:
     """The addresses of all servers: this agent."""
+    call.check_datacenter(call.query())
     return call.answer([_address(call)])
 
 
