@@ -72,6 +72,7 @@ class Registry:
 
     def _late(self, service_id: str) -> None:
         self.local.remove_service(service_id)
+        self.timeline.reaped(self.node.node, service_id)
 
     def _enter(self, port: int) -> None:
         """Enter the agent itself, as a server of Consul's does."""

@@ -2,7 +2,7 @@
 
 import { h, icon, named, setText, visible } from "./dom.js";
 import { badge, flash, plural } from "./marks.js";
-import { isMaintenance, LABELS } from "./status.js";
+import { byTrouble, isMaintenance, LABELS } from "./status.js";
 
 export class InstanceRow {
   constructor(instance) {
@@ -52,7 +52,7 @@ export class InstanceRow {
     ].filter(Boolean);
     this.more.replaceChildren(
       h("dl.facts", {}, ...facts.map(([term, value]) => h("div", {}, h("dt", {}, term), h("dd", {}, value)))),
-      h("ul.checks", { "aria-label": "Checks" }, ...checks.map((check) => checkItem(check))),
+      h("ul.checks", { "aria-label": "Checks" }, ...[...checks].sort(byTrouble).map((check) => checkItem(check))),
       h("p.none", { hidden: checks.length > 0 }, "It has no checks, and counts as passing."),
     );
     this.more.dataset.key = key;

@@ -1,6 +1,7 @@
 // The view of everything: how many there are, and what needs a look. Without services, how to register one.
 
 import { arrange, h, icon, named, setText, visible } from "./dom.js";
+import { Fleet } from "./fleet.js";
 import { howTo } from "./howto.js";
 import { place, problem } from "./instance.js";
 import { badge, flash, healthBar, plural } from "./marks.js";
@@ -22,9 +23,10 @@ export class Overview {
     this.list = h("ul.troubles");
     this.rest = h("p.none");
     this.troubles = h("section", {}, h("h2", {}, "Needs a look"), this.calm, this.list, this.rest);
+    this.fleet = new Fleet(store);
     this.howTo = h("section.start", { hidden: true });
     this.title = h("h1.unseen", { tabIndex: -1 }, "Overview");
-    this.element = h("article.view", {}, this.title, this.summary, this.howTo, this.troubles);
+    this.element = h("article.view", {}, this.title, this.summary, this.howTo, this.troubles, this.fleet.element);
   }
 
   get label() {
@@ -42,7 +44,8 @@ export class Overview {
     if (store.empty && this.howTo.hidden) this.howTo.replaceChildren(...howTo());
     this.howTo.hidden = !store.empty;
     const troubles = all.filter((instance) => instance.status !== "passing").sort(byTrouble);
-    this.troubles.hidden = store.empty || !store.heard;
+    this.troubles.hidden = this.fleet.element.hidden = store.empty || !store.heard;
+    this.fleet.render();
     this.calm.hidden = troubles.length > 0;
     setText(this.calm.lastChild, `All ${plural(all.length, "instance")} of ${plural(store.services.size, "service")} are passing.`);
     this.list.hidden = !troubles.length;

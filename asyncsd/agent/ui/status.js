@@ -35,8 +35,9 @@ export function worst(counts) {
   return Object.keys(ORDER).find((status) => counts[status]) ?? "passing";
 }
 
+// The order of instances, and of checks.
 export function byTrouble(one, other) {
-  return ORDER[one.status] - ORDER[other.status] || compare(one.id, other.id) || compare(one.key, other.key);
+  return ORDER[one.status] - ORDER[other.status] || compare(one.id, other.id) || compare(one.key ?? "", other.key ?? "");
 }
 
 const names = new Intl.Collator("en", { numeric: true });

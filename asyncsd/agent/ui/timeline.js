@@ -22,7 +22,7 @@ const ICONS = {
 export class Timeline {
   constructor(store) {
     this.store = store;
-    this.items = new Map();
+    this.items = null; // what is shown, by key; null at first
     this.list = document.getElementById("timeline");
     this.none = document.getElementById("timeline-none");
     setInterval(() => document.hidden || this.#age(), 1000);
@@ -35,11 +35,11 @@ export class Timeline {
     const items = new Map();
     for (const group of groups) {
       const key = `${group[0].number}-${group.length}-${group.at(-1).number}`;
-      const item = this.items.get(key) ?? changeItem(group);
+      const item = this.items?.get(key) ?? changeItem(group);
       items.set(key, item);
-      if (!this.items.has(key) && Date.now() - group[0].time < 2_000) flash(item);
+      if (this.items && !this.items.has(key) && Date.now() - group[0].time < 2_000) flash(item);
     }
-    this.items = items;
+    this.items = this.store.heard ? items : null;
     arrange(this.list, [...items.values()]);
     this.none.hidden = groups.length > 0;
     setText(this.none, this.store.heard ? "Nothing has changed yet." : "");
