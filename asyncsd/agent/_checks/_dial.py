@@ -10,7 +10,16 @@ from typing import TypeVar, cast
 
 from ._output import ProbeError
 
-__all__ = ["NO_TLS", "DialError", "HandshakeError", "dial", "dial_text", "split_address", "tls_text"]
+__all__ = [
+    "HIGHEST_PORT",
+    "NO_TLS",
+    "DialError",
+    "HandshakeError",
+    "dial",
+    "dial_text",
+    "split_address",
+    "tls_text",
+]
 
 P = TypeVar("P", bound=asyncio.BaseProtocol)
 

@@ -13,7 +13,7 @@ from asyncsd._protocols import Clock
 from asyncsd.agent._definitions import CheckDefinition
 from asyncsd.agent._structs import Status
 
-from ._dial import NO_TLS, dial_text, tls_text
+from ._dial import HIGHEST_PORT, NO_TLS, dial_text, tls_text
 from ._output import ProbeError, Result, Tail, quoted
 from ._tls import Contexts
 
@@ -35,6 +35,7 @@ TOO_MANY_REQUESTS = 429
 SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):")
 CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+PLACE = re.compile(r"[^:]+://(?:[^/?#]*@)?(?P<host>\[[^/?#\]]*\]?|[^/?#:]*)(?::(?P<port>[^/?#]*))?")
 PASSWORD = re.compile(r"(?<=://)([^/?#@:]*:)[^/?#]*@")
 
 
@@ -92,6 +93,9 @@ class HTTPProbe:
             return Result("critical", str(exc))
         except TimeoutError:
             failed = "context deadline exceeded (Client.Timeout exceeded while awaiting headers)"
+        except aiohttp.TooManyRedirects as exc:
+            asked = exc.history[-1].headers.get("Location", asked)
+            failed = f"stopped after {MOST_REDIRECTS} redirects"
         except (aiohttp.ClientError, OSError, ValueError) as exc:
             failed = _text(exc)
         if answer is None:
@@ -134,13 +138,20 @@ def _parsed(method: str, text: str) -> URL:
     name = scheme.group(1).lower() if scheme else ""
     if name not in ("http", "https"):
         raise ProbeError(_failed(method, text, f'unsupported protocol scheme "{name}"'))
+    place = PLACE.match(text)
+    host, port = (place.group("host"), place.group("port") or "") if place else ("", "")
+    if host.startswith("[") and not host.endswith("]"):
+        raise ProbeError(f"parse {quoted(text)}: missing ']' in host")
+    if port and not port.isdecimal():
+        raise ProbeError(f'parse {quoted(text)}: invalid port ":{port}" after host')
+    if not host:
+        raise ProbeError(_failed(method, text, "http: no Host in request URL"))
+    if port and int(port) > HIGHEST_PORT:
+        raise ProbeError(_failed(method, text, f"dial tcp: address {port}: invalid port"))
     try:
-        url = URL(text)
+        return URL(text)
     except ValueError as exc:
         raise ProbeError(f"parse {quoted(text)}: {exc}") from exc
-    if not url.host:
-        raise ProbeError(_failed(method, text, "http: no Host in request URL"))
-    return url
 
 
 def _failed(method: str, url: str, text: str) -> str:
@@ -157,12 +168,12 @@ def _text(exc: Exception) -> str:
                 return dial_text(error, exc.host, str(exc.port))
             text = tls_text(error)
             return "http: server gave HTTP response to HTTPS client" if text == NO_TLS else text
-        case aiohttp.TooManyRedirects():
-            return f"stopped after {MOST_REDIRECTS} redirects"
         case aiohttp.ServerDisconnectedError():
             return "EOF"
         case aiohttp.ClientResponseError():
-            return f"net/http: HTTP/1.x transport connection broken: {exc.message}"
+            # aiohttp's text goes on with what it got, in several lines.
+            text = exc.message.partition("\n")[0].rstrip(":")
+            return f"net/http: HTTP/1.x transport connection broken: {text}"
         case OSError() if exc.errno is not None:
             return os.strerror(exc.errno).lower()
         case _:

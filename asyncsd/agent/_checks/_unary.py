@@ -22,7 +22,7 @@ from h2.events import (
     StreamReset,
     TrailersReceived,
 )
-from h2.exceptions import FrameTooLargeError, ProtocolError
+from h2.exceptions import ProtocolError
 
 from ._output import ProbeError, quoted, text_of
 
@@ -53,6 +53,10 @@ RESET_CODES = {
     "INADEQUATE_SECURITY": "PermissionDenied",
 }
 
+MOST = 2**17
+"""Bytes that the answer may take, with all that comes around it. Its body is bounded by HTTP/2's own first
+window, 64 KB."""
+
 PREFIX = 5
 """Bytes before a message: whether it is compressed, and its length."""
 
@@ -75,7 +79,7 @@ async def call(
 ) -> bytes:
     """The message that `path` answers with. RPCError for any other answer, and for none.
 
-    The answer may take no more than HTTP/2's first window, 64 KB. On cancellation close the connection.
+    On cancellation close the connection.
     """
     connection = H2Connection(H2Configuration(client_side=True))
     connection.initiate_connection()
@@ -92,16 +96,18 @@ async def call(
     connection.send_headers(stream, list(headers.items()))
     connection.send_data(stream, b"\0" + len(message).to_bytes(PREFIX - 1) + message, end_stream=True)
     answer = _Answer()
+    room = MOST
     while not answer.ended:
         writer.write(connection.data_to_send())
         try:
-            data = await reader.read(2**16)
+            data = await reader.read(room)
+            room -= len(data)
             if not data:
                 raise answer.broken("EOF")
+            # h2 would wait for the end of a frame of any length, which is what HTTP/1 looks like to it.
+            if not room or (not answer.greeted and data.startswith(b"HTTP/")):
+                raise answer.broken("http2: frame too large")
             events = connection.receive_data(data)
-        except FrameTooLargeError as exc:
-            # What speaks HTTP/1 is taken for a frame of a length that isn't allowed.
-            raise answer.broken("http2: frame too large") from exc
         except ProtocolError as exc:
             raise answer.broken(str(exc)) from exc
         except OSError as exc:
@@ -116,14 +122,14 @@ class _Answer:
 
     def __init__(self) -> None:
         self.ended = False
-        self._greeted = False
+        self.greeted = False
         self._headers: dict[str, str] = {}
         self._body = b""
 
     def take(self, event: Event) -> None:
         match event:
             case RemoteSettingsChanged():
-                self._greeted = True
+                self.greeted = True
             case ResponseReceived() | TrailersReceived():
                 self._headers |= {text_of(bytes(n)): text_of(bytes(v)) for n, v in event.headers or ()}
             case DataReceived():
@@ -141,7 +147,7 @@ class _Answer:
 
     def broken(self, text: str) -> RPCError:
         """The error of a connection that ended so."""
-        if self._greeted:
+        if self.greeted:
             return RPCError("Unavailable", f"error reading from server: {text}")
         return RPCError("Unavailable", f'connection error: desc = "error reading server preface: {text}"')
 
