@@ -6,7 +6,8 @@ from typing import Any, TypeAlias
 from ._kinds import Items, Kind, Map, Record, Scalar, convert
 from ._parser import All, Any_, Expression, FilterError, Match, Not, Operator
 from ._quote import quote
-from ._regexp import compile_regexp
+from ._regexp import Regexp
+from ._regexp_syntax import RegexpError
 
 __all__ = ["Keep", "compile_expression"]
 
@@ -94,8 +95,11 @@ def _positive(match: Match, kind: Kind, operator: Operator) -> Keep:
     if operator == "Equal":
         return lambda value: bool(value == wanted)
     if operator == "Matches":
-        pattern = compile_regexp(match.value)
-        return lambda value: pattern.search(value) is not None
+        try:
+            return Regexp(match.value).found_in
+        except RegexpError as exc:
+            what = f"Failed to compile regular expression {quote(match.value)}"
+            raise FilterError(f"{what}: {exc}") from None
     return lambda value: wanted in (value or "")
 
 

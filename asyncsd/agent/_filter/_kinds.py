@@ -77,10 +77,10 @@ def convert(kind: Kind, text: str) -> str | int | bool:
 
 
 def _integer(text: str) -> int:
-    digits = text.lstrip("+-") if text[:1] in ("+", "-") else text
+    digits = text[1:] if text[:1] in ("+", "-") else text
     octal = len(digits) > 1 and digits[0] == "0" and digits[1] in "01234567_"
     try:
-        if digits[:1] in ("+", "-", ""):
+        if not digits[:1].isdigit():  # int() takes a second sign and spaces
             raise ValueError
         number = int("0o" + digits[1:] if octal else digits, 0)
     except ValueError:

@@ -1,43 +1,84 @@
-"""Regular expressions in the syntax of Go's package regexp."""
+"""Regular expressions that take a time linear in the text, whatever the pattern.
 
-import re
+A filter comes from anybody, so its patterns may not be run by backtracking, as Python's `re` does: one of ten
+characters can take it hours. This follows all ways through the pattern at once (Thompson, 1968), as Go does.
+"""
 
-from ._parser import FilterError
-from ._quote import quote
+from dataclasses import dataclass, field
+from typing import TypeAlias
 
-__all__ = ["compile_regexp"]
+from ._regexp_syntax import Alternatives, Assertion, Char, Node, Repeat, Sequence, parse_regexp
 
-# What Python's syntax has and Go's hasn't.
-NOT_IN_GO = re.compile(r"(?:\\.|\[\^?\]?(?:\\.|[^]\\])*\]|[^\\(])*?(\(\?(?:[=!#(>]|<[=!]|P[=>]))", re.DOTALL)
-BACK_REFERENCE = re.compile(r"(?:[^\\]|\\[^1-9])*?(\\[1-9])", re.DOTALL)
+__all__ = ["Regexp"]
 
-
-def compile_regexp(text: str) -> re.Pattern[str]:
-    """The pattern. FilterError for one that Go doesn't take."""
-    if found := NOT_IN_GO.match(text):
-        raise _refused(text, f"invalid or unsupported Perl syntax: `{found[1][:3]}`")
-    if found := BACK_REFERENCE.match(text):
-        raise _refused(text, f"invalid escape sequence: `{found[1]}`")
-    try:
-        return re.compile(text.replace(r"\z", r"\Z"), re.ASCII)
-    except (re.error, OverflowError, RecursionError) as exc:
-        raise _refused(text, _reason(text, str(exc))) from None
+Step: TypeAlias = Char | Assertion | None
+"""What a state needs to be left: a character, a place, or nothing."""
 
 
-def _refused(text: str, why: str) -> FilterError:
-    return FilterError(f"Failed to compile regular expression {quote(text)}: error parsing regexp: {why}")
+@dataclass(slots=True)
+class _State:
+    step: Step
+    after: "list[_State]" = field(default_factory=list)
 
 
-def _reason(text: str, why: str) -> str:
-    """In Go's words, for those that people meet."""
-    if why.startswith("missing ),"):
-        return f"missing closing ): `{text}`"
-    if why.startswith("unbalanced parenthesis"):
-        return f"unexpected ): `{text}`"
-    if why.startswith("unterminated character set"):
-        return f"missing closing ]: `{text[text.rindex('[') :]}`"
-    if why.startswith("nothing to repeat"):
-        return f"missing argument to repetition operator: `{text.lstrip('(|^')[:1]}`"
-    if why.startswith("bad escape (end of pattern)"):
-        return "trailing backslash at end of expression: ``"
-    return why
+class Regexp:
+    """A pattern in Go's syntax. RegexpError if it isn't one."""
+
+    def __init__(self, pattern: str) -> None:
+        self.pattern = pattern
+        self._end = _State(None)
+        self._start = _build(parse_regexp(pattern), self._end)
+
+    def __repr__(self) -> str:
+        return f"Regexp({self.pattern!r})"
+
+    def found_in(self, text: str) -> bool:
+        """Whether the pattern matches somewhere in `text`."""
+        states: dict[int, _State] = {}
+        for at in range(len(text) + 1):
+            if self._follow([self._start, *states.values()], text, at, here := {}):
+                return True
+            if at < len(text):
+                states = {
+                    id(after): after
+                    for state in here.values()
+                    if isinstance(state.step, Char) and state.step.accept(text[at])
+                    for after in state.after
+                }
+        return False
+
+    def _follow(self, states: list[_State], text: str, at: int, here: dict[int, _State]) -> bool:
+        """Put into `here` all that can be reached without a character; whether the end is among it."""
+        while states:
+            state = states.pop()
+            if id(state) in here:
+                continue
+            if state is self._end:
+                return True
+            here[id(state)] = state
+            if state.step is None or (isinstance(state.step, Assertion) and state.step.holds(text, at)):
+                states.extend(state.after)
+        return False
+
+
+def _build(node: Node, after: _State) -> _State:
+    """The state from which a match of `node` leads to `after`."""
+    match node:
+        case Char() | Assertion():
+            return _State(node, [after])
+        case Sequence(parts):
+            for part in reversed(parts):
+                after = _build(part, after)
+            return after
+        case Alternatives(parts):
+            return _State(None, [_build(part, after) for part in parts])
+        case Repeat(part, least, most):
+            if most < 0:
+                loop = _State(None, [after])
+                loop.after.append(_build(part, loop))
+                after = loop
+            for _ in range(most - least):
+                after = _State(None, [after, _build(part, after)])
+            for _ in range(least):
+                after = _build(part, after)
+            return after
