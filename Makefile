@@ -3,6 +3,7 @@
 PYTHON ?= python3
 PYTHONS ?=
 PYTEST_ARGS ?=
+DEMO_ARGS ?=
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -33,6 +34,18 @@ $(VENV)/.installed: pyproject.toml
 .venv-%/.installed: pyproject.toml
 	@.ci/find-python $* > /dev/null
 	$(call make-venv,$$(.ci/find-python $*),.venv-$*,test)
+
+# The demonstration needs little, and a new user doesn't want to wait.
+.venv-demo/.installed: pyproject.toml
+	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11) and "PYTHON=$(PYTHON) is older than 3.11")'
+	@echo "making .venv-demo, once"
+	@"$(PYTHON)" -m venv --clear .venv-demo
+	@.venv-demo/bin/python -m pip install --quiet --disable-pip-version-check --editable ".[cli]"
+	@touch $@
+
+.PHONY: demo
+demo: .venv-demo/.installed ## see it work, in half a minute; DEMO_ARGS="--registry consul://127.0.0.1:8500": on your Consul
+	@.venv-demo/bin/python examples/demo $(DEMO_ARGS)
 
 .PHONY: test
 ifeq ($(PYTHONS),)

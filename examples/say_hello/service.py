@@ -12,7 +12,9 @@ On SIGINT or SIGTERM it deregisters, finishes the requests in flight, and stops.
 import argparse
 import asyncio
 import logging
+import os
 import sys
+import time
 
 from aiohttp import web
 
@@ -56,6 +58,9 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--host", help="where others reach it; by default its address towards the registry")
     parser.add_argument("--port", type=int, default=0, help="0 lets the system choose one")
     parser.add_argument("--drain", type=float, default=0.0, help="seconds out of rotation before it goes")
+    parser.add_argument(
+        "--deregister-after", type=float, default=60.0, help="seconds until the registry removes it once dead"
+    )
     return parser.parse_args()
 
 
@@ -72,7 +77,14 @@ async def main() -> None:
             host=args.host,
             port=args.port,
             tags=("say-hello", "v1"),
-            check=HTTPCheck("/health", interval=1.0, timeout=1.0),
+            meta={"pid": str(os.getpid()), "started": f"{time.time():.3f}"},
+            check=HTTPCheck(
+                "/health",
+                interval=1.0,
+                timeout=1.0,
+                deregister_after=args.deregister_after,
+                initial_status="passing",  # `serve` listens before it registers.
+            ),
         ),
         required=True,
         drain=args.drain,

@@ -1,0 +1,29 @@
+"""The demonstration's own registry: the embedded agent, as a process that can be killed and started again."""
+
+from fleet import AGENT_PROGRAM, Fleet, Member, free_port
+
+
+class OwnRegistry:
+    def __init__(self, fleet: Fleet) -> None:
+        self._fleet = fleet
+        self._port = free_port()
+        self._member: Member | None = None
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self._port}"
+
+    @property
+    def pid(self) -> int:
+        assert self._member is not None, "it wasn't started"
+        return self._member.pid
+
+    async def start(self) -> None:
+        """Start it, again too: on the same port, and empty."""
+        self._member = await self._fleet.start("the agent", AGENT_PROGRAM, str(self._port))
+
+    async def kill(self) -> None:
+        """End it as a power cut would, and with it all that was registered."""
+        assert self._member is not None, "it wasn't started"
+        self._member.kill()
+        await self._member.wait()
