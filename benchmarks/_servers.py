@@ -5,10 +5,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from tests.support.consul import ConsulAgent
+from tests.support.consul import AgentProcess, ConsulAgent, EmbeddedAgent
 from tests.support.process import missing
 
-__all__ = ["ConsulAgent", "need"]
+__all__ = ["AgentProcess", "ConsulAgent", "EmbeddedAgent", "need"]
 
 
 def need(*names: str) -> None:

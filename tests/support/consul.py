@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import resource
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -16,11 +17,11 @@ ClientKind: TypeAlias = Literal["aio", "direct"]
 __all__ = ["AGENTS", "AgentProcess", "ClientKind", "ConsulAgent", "ConsulCluster", "EmbeddedAgent", "find"]
 
 EMBEDDED = """
-import asyncio, sys
+import asyncio, json, sys
 from asyncsd.agent import Agent
 
 async def main() -> None:
-    async with Agent(port=int(sys.argv[1])):
+    async with Agent(**json.loads(sys.argv[1])):
         await asyncio.get_running_loop().create_future()
 
 asyncio.run(main())
@@ -83,8 +84,10 @@ class AgentProcess:
         return self._process.folder
 
     @property
-    def pid(self) -> int | None:
-        return self._process.pid
+    def memory(self) -> int:
+        """The bytes of memory that it holds, as Linux tells them."""
+        pages = Path(f"/proc/{self._process.pid}/statm").read_text().split()[1]
+        return int(pages) * resource.getpagesize()
 
     @property
     def log(self) -> str:
@@ -116,12 +119,19 @@ class AgentProcess:
 
 
 class EmbeddedAgent(AgentProcess):
-    """`async with EmbeddedAgent() as agent:` is asyncsd's own agent as a process, at `agent.url`."""
+    """`async with EmbeddedAgent() as agent:` is asyncsd's own agent as a process, at `agent.url`.
 
-    def __init__(self) -> None:
+    `options` are those of `asyncsd.agent.Agent`.
+    """
+
+    def __init__(self, **options: Any) -> None:
         (port,) = free_ports(1)
-        ready = http_ready(port, "/v1/status/leader", _has_leader)
-        super().__init__(port, Process(sys.executable, *("-c", EMBEDDED, str(port)), ready=ready))
+        process = Process(
+            sys.executable,
+            *("-c", EMBEDDED, json.dumps({"port": port, **options})),
+            ready=http_ready(port, "/v1/status/leader", _has_leader),
+        )
+        super().__init__(port, process)
 
 
 class ConsulAgent(AgentProcess):
