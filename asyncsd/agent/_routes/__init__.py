@@ -1,7 +1,14 @@
 """The endpoints, a file for each part of the API."""
 
-from . import agent, catalog, health, status, ui
+from . import absent, agent, catalog, health, status, ui
 
 __all__ = ["ROUTES"]
 
-ROUTES = (*agent.ROUTES, *catalog.ROUTES, *health.ROUTES, *status.ROUTES, *ui.ROUTES)
+ROUTES = (
+    *absent.ROUTES,
+    *agent.ROUTES,
+    *catalog.ROUTES,
+    *health.ROUTES,
+    *status.ROUTES,
+    *ui.ROUTES,
+)

@@ -64,7 +64,7 @@ async def state(call: Call) -> web.Response:
         call,
         query,
         lambda: call.registry.catalog.checks(),
-        lambda check: wanted in ("any", check.status),
+        lambda check: wanted == "any" or wanted.lower() == check.status,
     )
 
 
