@@ -179,7 +179,7 @@ class Cost(NamedTuple):
 
 
 def wait_by_thousands(pipe: Pipe, port: int, requests: list[bytes]) -> None:
-    """Ask each on a connection of its own; tell when all are asked, and when those like the first have answers."""
+    """Ask each on its own connection; tell when all are asked, and when those like the first have answers."""
     most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (len(requests) + SPARE_FILES, most))
     with selectors.DefaultSelector() as selector:
