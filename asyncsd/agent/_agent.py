@@ -8,6 +8,7 @@ from aiohttp import web
 
 from asyncsd._clock import LoopClock
 from asyncsd._protocols import Clock
+from asyncsd._tasks import finish
 
 from ._call import HTTPError
 from ._config import AgentConfig
@@ -21,6 +22,9 @@ __all__ = ["Agent"]
 
 logger = logging.getLogger("asyncsd.agent")
 
+LINGER = 2.0
+"""Seconds for the checks to end."""
+
 
 class Agent:
     """A registry in this process that speaks Consul's HTTP API for discovery.
@@ -28,7 +32,13 @@ class Agent:
     >>> async with Agent() as agent:
     ...     sd = Discovery(ConsulBackend(agent.url))
 
-    It keeps its state in memory: what was registered is gone when it closes.
+    It keeps its state in memory: what was registered is gone when it closes. It belongs to the loop that
+    opened it, listens on loopback unless told otherwise, and may be opened again once it is closed.
+
+    Faults on demand show how a client takes an agent in trouble. A request is late by the sum of the delays
+    that concern it, is held while one hangs, and then gets the status of the failure that was set last; those
+    that wait in a blocking query get it at once. Faults last until they are healed, over a restart too, and
+    spare the page at /ui/.
     """
 
     def __init__(
@@ -38,6 +48,7 @@ class Agent:
         port: int = 0,
         node: str = "asyncsd",
         datacenter: str = "dc1",
+        advertise: str = "",
         token: str | None = None,
         read_token: str | None = None,
         connections: int = 200,
@@ -48,16 +59,18 @@ class Agent:
     ) -> None:
         """`port` 0 takes a free one, and `url` says which.
 
-        With `token`, only who brings it may do anything, and who brings `read_token` may read. A client
-        address may hold so many `connections`, as with Consul. An instance that is critical longer than its
-        check allows is removed: at least after `deregister_after_min` seconds, looked for each
-        `reap_interval`. The clock is what checks and waits go by.
+        `advertise` is the address of services that register without one: `host`, unless it is given. With
+        `token`, only who brings it may do anything, and who brings `read_token` may read. A client address
+        may hold so many `connections`, as with Consul. An instance that is critical longer than its check
+        allows is removed: at least after `deregister_after_min` seconds, looked for each `reap_interval`.
+        The clock is what checks, waits and delays go by. ValueError for what can't be.
         """
         self._config = config = AgentConfig(
             host=host,
             port=port,
             node=node,
             datacenter=datacenter,
+            advertise=advertise,
             token=token,
             read_token=read_token,
             connections=connections,
@@ -76,17 +89,34 @@ class Agent:
             body_size=config.body_size,
         )
         self._registry: Registry | None = None
+        self._opening = False
+        self._requests = 0
 
     def __repr__(self) -> str:
         return f"Agent({self.url}, {self._registry or 'not open'})"
 
     @property
     def url(self) -> str:
-        """Where it listens: "http://127.0.0.1:8500"."""
-        host = f"[{self._config.host}]" if ":" in self._config.host else self._config.host
-        return f"http://{host}:{self._server.port}"
+        """Where it listens: "http://127.0.0.1:8500". The port is 0 until a free one was found."""
+        host = self._config.reach
+        return f"http://{f'[{host}]' if ':' in host else host}:{self._server.port}"
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it serves."""
+        return self._registry is not None
+
+    @property
+    def requests(self) -> int:
+        """How many requests came, those to /ui/ aside."""
+        return self._requests
 
     async def __aenter__(self) -> Self:
+        """Listen.
+
+        OSError if the port is taken, with the remedy; RuntimeError if it is open. On cancellation it isn't
+        open, and nothing is left.
+        """
         await self._open()
         return self
 
@@ -94,25 +124,33 @@ class Agent:
         await self.aclose()
 
     async def aclose(self) -> None:
-        """Stop, and cut all connections. Idempotent."""
-        await self._server.aclose()
-        if self._registry is not None:
-            await self._registry.aclose()
+        """Stop, and cut all connections: takes a tenth of a second at most. Idempotent, from any task.
+
+        A cancellation is raised once it has stopped.
+        """
+        registry, self._registry = self._registry, None
+        if registry is not None:
+            logger.info("agent at %s stops", self.url)
+        try:
+            await self._server.aclose()
+        finally:
+            if registry is not None:
+                await finish(registry.aclose(), LINGER, role="close", service="agent")
 
     def fail(self, status: int = 500, *, text: str = "", path: str = "") -> Fault:
         """Answer every request, or those to paths that begin with `path`, with this status from now on."""
-        return self._faults.fail(status, text, path)
+        return self._faults.fail(status, text or f"the agent was told to fail with {status}", path)
 
     def delay(self, seconds: float, *, path: str = "") -> Fault:
-        """Answer so much later from now on."""
+        """Answer so much later from now on; delays add up."""
         return self._faults.delay(seconds, path)
 
     def hang(self, *, path: str = "") -> Fault:
-        """Take requests and answer none, until it is healed."""
+        """Take requests and answer none, until it is healed; those that wait are held too."""
         return self._faults.hang(path)
 
     def heal(self) -> None:
-        """End all faults."""
+        """End all faults. Requests that they hold are answered."""
         self._faults.heal()
 
     def cut(self) -> None:
@@ -120,29 +158,69 @@ class Agent:
         self._server.cut()
 
     def forget(self) -> None:
-        """Lose all registrations, as if somebody had removed them."""
+        """Lose all registrations, as if somebody had removed them: the index goes on."""
         self._opened.forget()
 
+    def reset_index(self) -> None:
+        """Let the index begin anew, lower than before, and keep the registrations.
+
+        As with a snapshot that is restored: those that wait are answered at once, with what they knew. Who
+        then asks with the old index waits until the new one has passed it, or the wait is over.
+        """
+        self._opened.catalog.reset()
+
     async def restart(self) -> None:
-        """End and begin anew on the same port, with nothing registered and a lower index."""
+        """End and begin anew on the same port, with nothing registered and a lower index.
+
+        Connections are cut. On cancellation it is closed.
+        """
+        if self._registry is None:
+            raise self._not_open()
         await self.aclose()
         await self._open()
 
     @property
     def _opened(self) -> Registry:
         if self._registry is None:
-            raise RuntimeError("this agent isn't open: use it inside `async with Agent() as agent:`")
+            raise self._not_open()
         return self._registry
 
+    @staticmethod
+    def _not_open() -> RuntimeError:
+        return RuntimeError("this agent isn't open: use it inside `async with Agent() as agent:`")
+
     async def _open(self) -> None:
-        await self._server.open()
-        self._registry = Registry(self._config, port=self._server.port, clock=self._clock, rng=self._rng)
+        if self._opening or self._registry is not None:
+            raise RuntimeError(f"this agent is open already, at {self.url}: make another one")
+        self._opening = True
+        try:
+            await self._server.open()
+            self._registry = Registry(self._config, port=self._server.port, clock=self._clock, rng=self._rng)
+        except BaseException:
+            await self._server.aclose()
+            raise
+        finally:
+            self._opening = False
+        logger.info("agent at %s", self.url)
+        if not self._config.is_local and self._config.token is None:
+            logger.warning(
+                "agent at %s can be reached from other machines, and anybody may register: give it a token, "
+                "or let it listen on 127.0.0.1",
+                self.url,
+            )
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         path = request.rel_url.path
-        if (answer := await self._faults.meet(path)) is not None:
-            return answer
+        if path.startswith("/ui/"):
+            return await self._answer(request)
+        self._requests += 1
+        return await self._faults.answer(path, lambda: self._answer(request))
+
+    async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
         try:
             return await self._router.answer(request, self._opened)
         except HTTPError as exc:
             return web.Response(status=exc.status, text=exc.text, headers=exc.headers)
+        except Exception:
+            logger.exception("%s %s: a bug of the agent's", request.method, request.rel_url.path)
+            return web.Response(status=500, text="Internal error of the agent: its log tells more")

@@ -1,7 +1,8 @@
 """Faults on demand: what an agent in trouble does to its clients."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
@@ -15,17 +16,28 @@ __all__ = ["Fault", "Faults"]
 class Fault:
     """A fault that is on, until `heal()` or the end of a `with` block."""
 
-    def __init__(self, what: str, path: str, end: Callable[["Fault"], None]) -> None:
+    __slots__ = ("_end", "delay", "hangs", "path", "status", "text")
+
+    def __init__(
+        self,
+        end: Callable[["Fault"], None],
+        path: str,
+        *,
+        status: int = 0,
+        text: str = "",
+        delay: float = 0.0,
+        hangs: bool = False,
+    ) -> None:
         self.path = path
-        self.status = 0
-        self.text = ""
-        self.delay = 0.0
-        self.hangs = False
-        self._what = what
+        self.status = status
+        self.text = text
+        self.delay = delay
+        self.hangs = hangs
         self._end = end
 
     def __repr__(self) -> str:
-        return f"Fault({self._what}{f', path={self.path!r}' if self.path else ''})"
+        what = f"status {self.status}" if self.status else "hang" if self.hangs else f"delay {self.delay} s"
+        return f"Fault({what}{f', path={self.path!r}' if self.path else ''})"
 
     def __enter__(self) -> Self:
         return self
@@ -36,64 +48,118 @@ class Fault:
         self.heal()
 
     def heal(self) -> None:
-        """End it. Requests that it holds are answered."""
+        """End it: requests that it holds go on. Idempotent."""
         self._end(self)
+
+    def answer(self) -> web.Response:
+        """What a fault of `fail` answers."""
+        return web.Response(status=self.status, text=self.text)
+
+
+@dataclass(slots=True, eq=False)
+class _Running:
+    """A request that its endpoint answers, perhaps after a long wait."""
+
+    path: str
+    scope: asyncio.Timeout
+    fault: Fault | None = None
 
 
 class Faults:
-    """The faults that are on."""
+    """The faults that are on.
+
+    A request is late by the sum of the delays that concern it, is held while one hangs, and then gets the
+    status of the failure that was set last. The order in which they were set means nothing else. A query
+    that waits already is told of a failure at once, and an answer that is ready is held by a hang: so what
+    a test sets is what all clients see from then on.
+    """
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._on: list[Fault] = []
-        self._healed: asyncio.Event | None = None
+        self._running: set[_Running] = set()
+        self._changed = asyncio.Event()
 
     def __repr__(self) -> str:
         return f"Faults({self._on})"
 
     def fail(self, status: int, text: str, path: str) -> Fault:
         """Answer so."""
-        fault = self._add(f"status {status}", path)
-        fault.status, fault.text = status, text
+        if not 400 <= status <= 599:
+            raise ValueError(f"status {status}: a failure's is from 400 to 599")
+        fault = self._add(Fault(self._remove, path, status=status, text=text))
+        for running in self._running:
+            if running.fault is None and running.path.startswith(path):
+                running.fault = fault
+                running.scope.reschedule(asyncio.get_running_loop().time())
         return fault
 
     def delay(self, seconds: float, path: str) -> Fault:
         """Answer so much later."""
-        fault = self._add(f"delay {seconds} s", path)
-        fault.delay = seconds
-        return fault
+        if not 0 <= seconds < float("inf"):
+            raise ValueError(f"delay of {seconds} s: give 0 or more, and hang() for ever")
+        return self._add(Fault(self._remove, path, delay=seconds))
 
     def hang(self, path: str) -> Fault:
-        """Answer when it is healed."""
-        fault = self._add("hang", path)
-        fault.hangs = True
-        return fault
+        """Answer once it is healed."""
+        return self._add(Fault(self._remove, path, hangs=True))
 
     def heal(self) -> None:
         """End all."""
         for fault in list(self._on):
             fault.heal()
 
-    async def meet(self, path: str) -> web.Response | None:
-        """Let a request to `path` meet what is on; the answer that it gets, if it gets none of its own."""
-        for fault in [fault for fault in self._on if path.startswith(fault.path)]:
-            if fault.delay:
-                await self._clock.sleep(fault.delay)
-            while fault.hangs and fault in self._on:
-                self._healed = self._healed or asyncio.Event()
-                await self._healed.wait()
-            if fault.status and fault in self._on:
-                return web.Response(status=fault.status, text=fault.text)
-        return None
+    async def answer(
+        self, path: str, endpoint: Callable[[], Awaitable[web.StreamResponse]]
+    ) -> web.StreamResponse:
+        """What `endpoint` answers to a request to `path`, or what the faults make of it."""
+        if self._on:
+            await self._hold(path, self._clock.time())
+            if failures := [fault for fault in self._concerning(path) if fault.status]:
+                return failures[-1].answer()
+        running = _Running(path, asyncio.timeout(None))
+        try:
+            async with running.scope:
+                self._running.add(running)
+                answer = await endpoint()
+        except TimeoutError:
+            if running.fault is None:
+                raise
+            answer = running.fault.answer()
+        finally:
+            self._running.discard(running)
+        if self._on:
+            await self._hold(path)
+        return answer
 
-    def _add(self, what: str, path: str) -> Fault:
-        fault = Fault(what, path, self._remove)
+    async def _hold(self, path: str, came: float | None = None) -> None:
+        """Return once nothing hangs and the delays since `came`, if it is given, are over."""
+        while True:
+            on = self._concerning(path)
+            late = 0.0 if came is None else came + sum(fault.delay for fault in on) - self._clock.time()
+            if late <= 0 and not any(fault.hangs for fault in on):
+                return
+            changed = self._changed
+            try:
+                async with self._clock.timeout(late if late > 0 else None):
+                    await changed.wait()
+            except TimeoutError:
+                pass
+
+    def _concerning(self, path: str) -> list[Fault]:
+        return [fault for fault in self._on if path.startswith(fault.path)]
+
+    def _add(self, fault: Fault) -> Fault:
         self._on.append(fault)
+        self._change()
         return fault
 
     def _remove(self, fault: Fault) -> None:
         if fault in self._on:
             self._on.remove(fault)
-        if self._healed is not None:
-            self._healed.set()
-            self._healed = None
+            self._change()
+
+    def _change(self) -> None:
+        """Let those that are held look again."""
+        self._changed.set()
+        self._changed = asyncio.Event()
