@@ -82,7 +82,7 @@ async def dial(
         return await loop.create_connection(make, target, cast(int, port), ssl=tls, server_hostname=name)
     except ssl.SSLError as exc:
         raise HandshakeError(tls_text(exc)) from exc
-    except (OSError, UnicodeError) as exc:
+    except (OSError, ValueError) as exc:
         raise DialError(dial_text(exc, host, port)) from exc
 
 
@@ -90,7 +90,7 @@ def dial_text(exc: Exception, host: str, port: str) -> str:
     """What Go says of a connection to `host` that failed so."""
     if isinstance(exc, socket.gaierror) and exc.errno == socket.EAI_SERVICE:
         return f"dial tcp: lookup tcp/{port}: unknown port"
-    if isinstance(exc, socket.gaierror | UnicodeError):
+    if isinstance(exc, socket.gaierror | ValueError):
         return f"dial tcp: lookup {host}: no such host"
     tried = TRIED.search(str(exc))
     host, port = tried.groups() if tried else (host, port)
