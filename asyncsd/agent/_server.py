@@ -8,7 +8,8 @@ import os
 import socket
 from collections import Counter
 from collections.abc import Awaitable, Callable
-from typing import Any, TypeAlias
+from contextlib import suppress
+from typing import Any, NamedTuple, TypeAlias
 
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
@@ -43,8 +44,9 @@ Consul bounds none of them. A shorter idle time would cut a pool's connection ju
 HEAD_SIZE = 64 * 1024
 """Bytes of a request's line, for a long `filter`, and of a header; Consul takes 1 MB for all of them."""
 
-MOST_TURNS, CLOSE_TIMEOUT, LINGER = 50, 0.05, 2.0
-"""Turns of the loop in which requests that were cut end by themselves, and seconds for those that don't."""
+ACCEPT_TURNS, MOST_TURNS, CLOSE_TIMEOUT, LINGER = 4, 50, 0.05, 2.0
+"""Turns of the loop in which accepted connections are made, and those that were cut end by themselves;
+seconds for those that don't, and for all."""
 
 BACKLOG = 1024
 
@@ -58,44 +60,47 @@ class Server:
         self.port = port
         self._most = connections
         self._body_size = body_size
-        self._listener: asyncio.Server | None = None
-        self._protocols: _Protocols | None = None
+        self._serving: _Serving | None = None
 
     def __repr__(self) -> str:
-        held = f"{len(self._protocols.connections)} connections" if self._protocols else "not open"
+        held = f"{len(self._serving.protocols.connections)} connections" if self._serving else "not open"
         return f"Server({self.host}:{self.port}, {held})"
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it listens."""
+        return self._serving is not None
 
     async def open(self) -> None:
         """Listen. OSError if that can't be, with the reason and the remedy. On cancellation it isn't open."""
         loop = asyncio.get_running_loop()
         listening = await self._bind(loop)
         self.port = listening.getsockname()[1]
-        self._protocols = _Protocols(self._handle, self._most, self._body_size)
+        protocols = _Protocols(self._handle, self._most, self._body_size)
         try:
-            self._listener = await loop.create_server(
-                self._protocols, sock=listening, backlog=BACKLOG, start_serving=False
+            listener = await loop.create_server(
+                protocols, sock=listening, backlog=BACKLOG, start_serving=False
             )
-            await self._listener.start_serving()
         except BaseException:
-            if self._listener is None:
-                listening.close()
+            listening.close()
+            raise
+        self._serving = _Serving(listening, listener, protocols)
+        try:
+            await listener.start_serving()
+        except BaseException:
             await self.aclose()
             raise
 
     def cut(self) -> None:
         """Cut all connections, without an answer."""
-        if self._protocols is not None:
-            self._protocols.cut()
+        if self._serving is not None:
+            self._serving.protocols.cut()
 
     async def aclose(self) -> None:
         """Stop listening and cut all connections. Idempotent; on cancellation it is done all the same."""
-        listener, self._listener = self._listener, None
-        protocols, self._protocols = self._protocols, None
-        if listener is not None:
-            listener.close()
-        if protocols is not None:
-            protocols.cut()
-            await finish(protocols.ended(), LINGER, role="close", service="agent")
+        serving, self._serving = self._serving, None
+        if serving is not None:
+            await finish(serving.aclose(), LINGER, role="close", service="agent")
 
     async def _bind(self, loop: asyncio.AbstractEventLoop) -> socket.socket:
         family, address = await self._address(loop)
@@ -133,6 +138,31 @@ class Server:
         return f"can't listen on port {self.port} of {self.host}: {exc.strerror}"
 
 
+class _Serving(NamedTuple):
+    """What is open: the socket that listens, who accepts from it, and the connections."""
+
+    listening: socket.socket
+    listener: asyncio.Server
+    protocols: "_Protocols"
+
+    async def aclose(self) -> None:
+        """Close it, and return once the tasks of all connections have ended."""
+        # No more are accepted, but those that were have yet to be made: a listener that is closed before
+        # that trips over them and leaves their sockets open.
+        with suppress(NotImplementedError):
+            asyncio.get_running_loop().remove_reader(self.listening)
+        self.protocols.close()
+        await _turns(ACCEPT_TURNS)
+        self.listener.close()
+        self.listening.close()
+        await self.protocols.ended()
+
+
+async def _turns(count: int) -> None:
+    for _ in range(count):
+        await asyncio.sleep(0)
+
+
 class _Protocols(web.Server):
     """aiohttp's server, with bounds: connections of a client, size of a body, and time for both."""
 
@@ -157,9 +187,13 @@ class _Protocols(web.Server):
         self._clients: dict[RequestHandler, tuple[str, asyncio.Transport]] = {}
         self._refused: dict[RequestHandler, asyncio.Transport] = {}
         self._timers: dict[RequestHandler, asyncio.TimerHandle] = {}
+        self._closed = False
 
     def connection_made(self, handler: RequestHandler, transport: asyncio.Transport) -> None:
         super().connection_made(handler, transport)
+        if self._closed:
+            transport.abort()
+            return
         client = (transport.get_extra_info("peername") or ("",))[0]
         if self._held[client] >= self._most:
             self._refuse(handler, transport)
@@ -182,6 +216,11 @@ class _Protocols(web.Server):
         """Cut all connections, without an answer."""
         for transport in [*(transport for _, transport in self._clients.values()), *self._refused.values()]:
             transport.abort()
+
+    def close(self) -> None:
+        """Cut all connections, and those that are still being made."""
+        self._closed = True
+        self.cut()
 
     async def ended(self) -> None:
         """Return once the tasks of the connections that were cut have ended."""
