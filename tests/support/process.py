@@ -36,8 +36,15 @@ def servers_folder() -> Path:
     return (Path(cache) if cache else Path.home() / ".cache") / "asyncsd" / "servers"
 
 
+INSTALLED = {"chromium"}
+"""Programs that aren't built here, but come with the system."""
+
+
 def find(name: str) -> Path | None:
-    """The server's file, None where it wasn't built."""
+    """The server's file, None where it wasn't built; or that of an installed program."""
+    if name in INSTALLED:
+        found = shutil.which(name)
+        return Path(found) if found else None
     path = servers_folder() / name
     return path if path.exists() else None
 
