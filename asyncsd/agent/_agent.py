@@ -17,6 +17,7 @@ from ._registry import Registry
 from ._routes import ROUTES
 from ._routing import Router
 from ._server import Server
+from ._tokens import Tokens
 
 __all__ = ["Agent"]
 
@@ -54,6 +55,7 @@ class Agent:
         connections: int = 200,
         deregister_after_min: float = 60.0,
         reap_interval: float = 30.0,
+        check_update_interval: float = 300.0,
         clock: Clock | None = None,
         rng: random.Random | None = None,
     ) -> None:
@@ -63,7 +65,9 @@ class Agent:
         `token`, only who brings it may do anything, and who brings `read_token` may read. A client address
         may hold so many `connections`, as with Consul. An instance that is critical longer than its check
         allows is removed: at least after `deregister_after_min` seconds, looked for each `reap_interval`.
-        The clock is what checks, waits and delays go by. ValueError for what can't be.
+        What a check says while its status stays reaches the catalog by and by, about each
+        `check_update_interval`, at once if that is 0. The clock is what checks, waits and delays go by.
+        ValueError for what can't be.
         """
         self._config = config = AgentConfig(
             host=host,
@@ -76,10 +80,12 @@ class Agent:
             connections=connections,
             deregister_after_min=deregister_after_min,
             reap_interval=reap_interval,
+            check_update_interval=check_update_interval,
         )
         self._clock = clock or LoopClock()
         self._rng = rng or random.Random()
-        self._router = Router(ROUTES)
+        tokens = Tokens(token, read_token) if token is not None else None
+        self._router = Router(map(tokens.guard, ROUTES) if tokens else ROUTES)
         self._faults = Faults(self._clock)
         self._server = Server(
             self._handle,

@@ -9,7 +9,7 @@ from asyncsd._protocols import Clock
 
 from ._catalog import Catalog, Found
 
-__all__ = ["DEFAULT_WAIT", "LONGEST_WAIT", "Wait", "blocking"]
+__all__ = ["DEFAULT_WAIT", "LONGEST_WAIT", "Wait", "blocking", "patience"]
 
 T = TypeVar("T")
 
@@ -28,6 +28,12 @@ class Wait:
     seconds: float = DEFAULT_WAIT
 
 
+def patience(wait: Wait, rng: random.Random) -> float:
+    """The seconds that a query may wait: what it asks for within Consul's bounds, and the jitter."""
+    seconds = min(wait.seconds, LONGEST_WAIT) if wait.seconds > 0 else DEFAULT_WAIT
+    return seconds + rng.uniform(0, seconds / JITTER_FRACTION)
+
+
 async def blocking(
     catalog: Catalog, read: Callable[[], Found[T]], wait: Wait, *, clock: Clock, rng: random.Random
 ) -> Found[T]:
@@ -39,9 +45,8 @@ async def blocking(
     found = read()
     if wait.index <= 0 or found.index > wait.index:
         return found
-    seconds = min(wait.seconds, LONGEST_WAIT) if wait.seconds > 0 else DEFAULT_WAIT
     try:
-        async with clock.timeout(seconds + rng.uniform(0, seconds / JITTER_FRACTION)):
+        async with clock.timeout(patience(wait, rng)):
             while found.index <= wait.index:
                 await catalog.waiters.changed(found.keys)
                 if catalog.resets != resets:

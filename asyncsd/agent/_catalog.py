@@ -60,6 +60,7 @@ class Catalog:
         self._indexes: dict[Key, int] = {}
         self.waiters = Waiters()
         self._nodes: dict[str, Node] = {}
+        self._names: dict[str, list[str]] | None = None  # with their tags; None once they changed
         self._on_node: defaultdict[str, dict[str, Service]] = defaultdict(dict)  # by id
         self._by_name: defaultdict[str, dict[Place, Service]] = defaultdict(dict)
         self._checks: defaultdict[str, dict[str, HealthCheck]] = defaultdict(dict)  # by node, then id
@@ -79,9 +80,10 @@ class Catalog:
         All of it is one write. MissingService, and nothing written, for a check of an unknown service.
         """
         services, checks = list(services), list(checks)
-        known = {"", *self._on_node.get(node.node, ()), *(service.id for service in services)}
-        if any(check.service_id not in known for check in checks):
-            raise MissingService
+        there, new = self._on_node.get(node.node, {}), {service.id for service in services}
+        for check in checks:
+            if check.service_id and check.service_id not in there and check.service_id not in new:
+                raise MissingService
         touched: set[Key] = set()
         index = self.index + 1
         self._put_node(node, index, touched)
@@ -120,13 +122,13 @@ class Catalog:
         stamp = {"create_index": 1, "modify_index": 1}
         for name, node in self._nodes.items():
             self._nodes[name] = replace(node, **stamp)
-        for node, services in self._on_node.items():
+        for name, services in self._on_node.items():
             for service_id, service in services.items():
                 entry = services[service_id] = replace(service, **stamp)
-                self._by_name[service.service][node, service_id] = entry
-        for node, checks in self._checks.items():
+                self._by_name[service.service][name, service_id] = entry
+        for name, checks in self._checks.items():
             for check_id, check in checks.items():
-                checks[check_id] = self._speak_of[node, check.service_id][check_id] = replace(check, **stamp)
+                checks[check_id] = self._speak_of[name, check.service_id][check_id] = replace(check, **stamp)
         self.waiters.wake_all()
 
     def _put_node(self, node: Node, index: int, touched: set[Key]) -> None:
@@ -160,7 +162,7 @@ class Catalog:
             self._drop_check(check.node, check.check_id, touched)
         self._checks[check.node][check.check_id] = entry
         self._speak_of[check.node, check.service_id][check.check_id] = entry
-        touched |= {CHECKS, ("node", check.node)} | self._concerned(entry)
+        touched |= {CHECKS, ("checks of node", check.node)} | self._concerned(entry)
         self._tell(check.node, old, entry)
 
     def _drop_service(self, node: str, service_id: str, touched: set[Key]) -> None:
@@ -169,7 +171,7 @@ class Catalog:
             return
         for check in self._speak_of.pop((node, service_id), ()):
             del self._checks[node][check]
-            touched.add(CHECKS)
+            touched |= {CHECKS, ("checks of node", node)}
         touched |= {SERVICES, ("node", node), ("service", service.service)}
         self._forget_name(service.service, (node, service_id), touched)
         self._tell(node, service, None)  # Its checks went with it: they aren't told.
@@ -182,7 +184,7 @@ class Catalog:
         del speaking[check_id]
         if not speaking:
             del self._speak_of[node, check.service_id]
-        touched |= {CHECKS, ("node", node)} | self._concerned(check)
+        touched |= {CHECKS, ("checks of node", node)} | self._concerned(check)
         self._tell(node, check, None)
 
     def _tell(self, node: str, old: Service | HealthCheck | None, new: Service | HealthCheck | None) -> None:
@@ -198,7 +200,10 @@ class Catalog:
 
     def _concerned(self, check: HealthCheck) -> set[Key]:
         """The services that a check speaks of: a node's check, of all that stand on the node."""
-        return {("service", check.service_name)} if check.service_id else self._services_of(check.node)
+        if not check.service_id:
+            return self._services_of(check.node)
+        # By the service's name of today: a check keeps that of the day when it was written.
+        return {("service", self._on_node[check.node][check.service_id].service)}
 
     def _services_of(self, node: str) -> set[Key]:
         return {("service", service.service) for service in self._on_node.get(node, {}).values()}
@@ -207,17 +212,23 @@ class Catalog:
         if not touched:
             return
         self.index = index
+        if SERVICES in touched:
+            self._names = None
         for key in touched:
             self._indexes[key] = index
         # A service that is gone has no index of its own, or every name ever used would stay.
         for kind, *name in touched:
             if kind == "service" and name[0] not in self._by_name:
                 del self._indexes["service", name[0]]
-            elif kind == "node" and name[0] not in self._nodes:
-                del self._indexes["node", name[0]]
+            elif kind in ("node", "checks of node") and name[0] not in self._nodes:
+                del self._indexes[kind, name[0]]
         self.waiters.wake(*touched)
 
     # Reading
+
+    def holds(self, node: str, service_id: str) -> bool:
+        """Whether an instance is there."""
+        return service_id in self._on_node.get(node, ())
 
     def index_of(self, *keys: Key) -> int:
         """The highest index of these parts, at least 1."""
@@ -246,12 +257,13 @@ class Catalog:
         return self._found((node, [services[id] for id in sorted(services)]), ("node", name))
 
     def names(self) -> Found[dict[str, list[str]]]:
-        """All names of services, each with the tags of all of its instances."""
-        tags = {
-            name: sorted({tag for service in services.values() for tag in service.tags})
-            for name, services in sorted(self._by_name.items())
-        }
-        return self._found(tags, SERVICES)
+        """All names of services, each with the tags of all of its instances. Not to be changed."""
+        if self._names is None:
+            self._names = {
+                name: sorted({tag for service in services.values() for tag in service.tags})
+                for name, services in sorted(self._by_name.items())
+            }
+        return self._found(self._names, SERVICES)
 
     def service(self, name: str) -> Found[list[tuple[Node, Service]]]:
         """The instances of a service with their nodes, by node and id."""
@@ -287,7 +299,9 @@ class Catalog:
         places = {(node, ""), (node, service_id)}
         checks = sorted((check for at in places for check in self._speak_of.get(at, {}).values()), key=_by_id)
         there = service is not None or (not service_id and bool(checks))
-        return self._found((there, checks), ("service", service.service) if service else ("node", node))
+        if service is not None:
+            return self._found((there, checks), ("service", service.service))
+        return self._found((there, checks), ("node", node), ("checks of node", node))
 
     def checks(self) -> Found[list[HealthCheck]]:
         """All checks, by node and id."""
@@ -308,8 +322,9 @@ class Catalog:
         return self._of_service(name, every, CHECKS)
 
     def checks_of_node(self, node: str) -> Found[list[HealthCheck]]:
-        """All checks that stand on a node, by id."""
-        return self._found(sorted(self._checks.get(node, {}).values(), key=_by_id), ("node", node), CHECKS)
+        """All checks that stand on a node, by id. The index is that of all checks, as Consul's."""
+        checks = sorted(self._checks.get(node, {}).values(), key=_by_id)
+        return Found(self.index_of(CHECKS), checks, (("checks of node", node),))
 
 
 def _by_id(check: HealthCheck) -> str:

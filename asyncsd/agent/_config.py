@@ -25,6 +25,7 @@ class AgentConfig:
     deregister_after_min: float = 60.0
     reap_interval: float = 30.0
     sync_interval: float = 60.0
+    check_update_interval: float = 300.0
 
     def __post_init__(self) -> None:
         if not 0 <= self.port <= 65535:

@@ -1,4 +1,4 @@
-"""What a program asks for: a service, and the checks to run on it."""
+"""What a program asks for: the checks to run on a service, or on the node."""
 
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
@@ -38,6 +38,7 @@ class CheckDefinition:
     tls_server_name: str = ""
     alias_node: str = ""
     alias_service: str = ""
+    maintenance: bool = False
     interval: float = 0
     timeout: float = 0
     success_before_passing: int = 0
@@ -45,15 +46,19 @@ class CheckDefinition:
     failures_before_critical: int = 0
     deregister_after: float = 0
     output_max_size: int = OUTPUT_SIZE
+    interval_text: str = ""
+    timeout_text: str = ""
+    """As the catalog shows them: Consul writes "0s" where a check was registered by itself, else nothing."""
 
     @property
     def type(self) -> CheckType:
         """The kind of check."""
         kinds: tuple[tuple[CheckType, object], ...] = (
-            ("ttl", self.ttl),
-            ("http", self.http),
-            ("tcp", self.tcp),
+            ("maintenance", self.maintenance),
             ("grpc", self.grpc),
+            ("http", self.http),
+            ("ttl", self.ttl),
+            ("tcp", self.tcp),
             ("alias", self.alias_node or self.alias_service),
         )
         for kind, chosen in kinds:

@@ -10,7 +10,7 @@ from ._blocking import Wait
 from ._duration import seconds
 from ._errors import HTTPError
 
-__all__ = ["Consistency", "Query", "parse_query"]
+__all__ = ["Consistency", "Query", "check_enterprise", "parse_query"]
 
 Consistency: TypeAlias = Literal["leader", "stale", "consistent"]
 
@@ -45,7 +45,7 @@ class Query:
 
 def parse_query(params: MultiMapping[str], headers: CIMultiDictProxy[str]) -> Query:
     """What these parameters ask for. HTTPError, in Consul's words and order, for what makes no sense."""
-    _check_enterprise(params, headers)
+    check_enterprise(params, headers)
     consistency = _consistency(params)
     _check_cache_control(headers.get("Cache-Control", ""))
     return Query(
@@ -59,7 +59,8 @@ def parse_query(params: MultiMapping[str], headers: CIMultiDictProxy[str]) -> Qu
     )
 
 
-def _check_enterprise(params: MultiMapping[str], headers: CIMultiDictProxy[str]) -> None:
+def check_enterprise(params: MultiMapping[str], headers: CIMultiDictProxy[str]) -> None:
+    """HTTPError for a namespace or a partition."""
     for header, name, feature in ENTERPRISE:
         if headers.get(header, ""):
             raise HTTPError(400, f'Invalid header: "{header}" - {feature} are a Consul Enterprise feature')

@@ -3,6 +3,7 @@
 import random
 
 from asyncsd._protocols import Clock
+from asyncsd._tasks import TaskOwner
 
 from ._catalog import Catalog
 from ._checks import Runners
@@ -43,12 +44,21 @@ class Registry:
             deregister_after_min=config.deregister_after_min,
             reap_interval=config.reap_interval,
         )
-        self.local = Local(self.catalog, self.node, self.runners)
+        self.local = Local(
+            self.catalog,
+            self.node,
+            self.runners,
+            clock=clock,
+            rng=rng,
+            output_interval=config.check_update_interval,
+        )
         self._enter(port)
         # From here on, so that its own entry is no news.
         self.timeline = Timeline(clock)
         self.catalog.observer = self.timeline.observe
         self.feed = Feed(self.catalog, self.timeline, clock)
+        self._owner = TaskOwner()
+        self._owner.spawn(self._keep_in_sync(), role="agent", service="sync")
 
     def __repr__(self) -> str:
         return f"Registry({self.catalog!r}, {self.local!r})"
@@ -65,7 +75,16 @@ class Registry:
 
     async def aclose(self) -> None:
         """Stop running checks. Idempotent."""
-        await self.runners.aclose()
+        try:
+            await self._owner.aclose()
+        finally:
+            await self.runners.aclose()
+
+    async def _keep_in_sync(self) -> None:
+        """Mend, at each interval, what the catalog says of this node. Until cancelled."""
+        while True:
+            await self.clock.sleep(self.config.sync_interval)
+            self.local.sync()
 
     def _checked(self, check_id: str, status: Status, output: str) -> None:
         self.local.update_check(check_id, status, output)

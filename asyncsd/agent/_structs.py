@@ -5,14 +5,19 @@ from typing import Any, Literal, TypeAlias
 import msgspec
 from msgspec import UNSET, UnsetType
 
-__all__ = ["HealthCheck", "HealthEntry", "Node", "Service", "Status", "TaggedAddress", "Weights"]
+__all__ = [
+    "AgentService",
+    "HealthCheck",
+    "HealthEntry",
+    "Node",
+    "Service",
+    "Status",
+    "TaggedAddress",
+    "Weights",
+]
 
 Status: TypeAlias = Literal["passing", "warning", "critical", "maintenance"]
 """What a check, or a whole service, may be; a check itself is never "maintenance"."""
-
-
-NO_PROXY: dict[str, Any] = {"Mode": "", "MeshGateway": {}, "Expose": {}}
-"""The field of the service mesh, which has nothing to say here."""
 
 
 class Weights(msgspec.Struct, frozen=True, rename="pascal"):
@@ -62,6 +67,23 @@ class Service(msgspec.Struct, frozen=True, kw_only=True, rename="pascal"):
     peer_name: str = ""
     create_index: int = 0
     modify_index: int = 0
+
+
+class AgentService(msgspec.Struct, frozen=True, kw_only=True, rename="pascal"):
+    """An instance of a service, as it stands in the answers of /v1/agent."""
+
+    id: str = msgspec.field(name="ID")
+    service: str
+    tags: list[str]
+    meta: dict[str, str]
+    port: int
+    address: str
+    socket_path: str | UnsetType
+    tagged_addresses: dict[str, TaggedAddress] | UnsetType
+    weights: Weights
+    enable_tag_override: bool
+    content_hash: str | UnsetType = UNSET
+    datacenter: str
 
 
 class HealthCheck(msgspec.Struct, frozen=True, kw_only=True, rename="pascal"):

@@ -32,7 +32,7 @@ async def http() -> AsyncIterator[aiohttp.ClientSession]:
 @pytest.fixture
 async def ours(http: aiohttp.ClientSession) -> AsyncIterator[Client]:
     """Our agent alone."""
-    async with Agent(node=NODE) as agent:
+    async with Agent(node=NODE, check_update_interval=0) as agent:
         yield Client(agent.url, [int(agent.url.rpartition(":")[2])], http)
 
 

@@ -1,0 +1,48 @@
+"""What the endpoints of /v1/agent have in common. They read no catalog: most parameters are nothing to them."""
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from asyncsd.agent._call import Call, HTTPError
+from asyncsd.agent._checks import cannot_run
+from asyncsd.agent._decoding import DecodeError, parse
+from asyncsd.agent._definitions import CheckDefinition
+from asyncsd.agent._filter import FilterError, Keep, Kind, create_filter
+from asyncsd.agent._query import check_enterprise
+from asyncsd.agent._registrations import InvalidRegistration
+
+__all__ = ["check_local", "decoded", "keep_local", "runnable"]
+
+T = TypeVar("T")
+
+
+def check_local(call: Call) -> None:
+    """HTTPError for what no agent here has: namespaces and partitions."""
+    check_enterprise(call.request.query, call.request.headers)
+
+
+def keep_local(call: Call, kind: Kind) -> Keep:
+    """What `filter` keeps. HTTPError for one that doesn't fit."""
+    check_local(call)
+    try:
+        return create_filter(call.param("filter"), kind)
+    except FilterError as exc:
+        raise HTTPError(500, str(exc)) from None
+
+
+async def decoded(call: Call, make: Callable[[Any], T]) -> T:
+    """What `make` makes of the body's JSON. HTTPError if it can't."""
+    body = await call.request.read()
+    try:
+        return make(parse(body))
+    except DecodeError as exc:
+        raise HTTPError(400, f"Request decode failed: {exc}") from None
+    except InvalidRegistration as exc:
+        raise HTTPError(exc.status, exc.text) from None
+
+
+def runnable(*checks: CheckDefinition) -> None:
+    """HTTPError if this agent can't run one of them."""
+    for check in checks:
+        if (why := cannot_run(check)) is not None:
+            raise HTTPError(400, f"Invalid check: {why}")
