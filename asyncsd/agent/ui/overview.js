@@ -8,7 +8,7 @@ import { badge, flash, healthBar, plural } from "./marks.js";
 import { href } from "./router.js";
 import { byTrouble, count } from "./status.js";
 
-const MOST_TROUBLES = 50;
+const MOST_TROUBLES = 8;
 
 export class Overview {
   constructor(store) {

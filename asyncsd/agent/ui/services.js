@@ -70,7 +70,7 @@ class Row {
     this.mark.replaceChildren(icon(service.status), h("span.unseen", {}, `${LABELS[service.status]}: `));
     this.number.replaceChildren(
       good === total ? String(total) : `${good}/${total}`,
-      h("span.unseen", {}, good === total ? " instances" : " instances passing"),
+      h("span.unseen", {}, total === 1 ? " instance" : good === total ? " instances" : " instances passing"),
     );
     this.tags.replaceChildren(...service.tags.slice(0, 12).map((tag) => named(tag)));
     healthBar(this.bar, service.counts);
