@@ -1,4 +1,4 @@
-"""What the endpoints of /v1/agent have in common. They read no catalog: most parameters are nothing to them."""
+"""What the endpoints of /v1/agent have in common: they read no catalog, and most parameters say nothing."""
 
 from collections.abc import Callable
 from typing import Any, TypeVar
