@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import AsyncIterator
 
 import pytest
 from playwright.async_api import expect
@@ -161,19 +162,40 @@ async def test_a_page_without_its_agent_says_so_and_keeps_what_it_knows(
         await expect(page.locator("#services a", has_text="web")).to_have_count(0)
 
 
-async def test_a_page_that_is_refused_asks_for_a_token_and_keeps_it_to_itself(open_page: Open) -> None:
-    page = await open_page(excuse="403")
-    await page.route("**/ui/events", lambda route: route.fulfill(status=403))
-    await page.reload()
-    field = page.get_by_label("Token", exact=True)
-    await expect(field).to_be_focused()
-    await page.unroute("**/ui/events")
-    async with page.expect_request("**/ui/events") as sent:
-        await field.fill("sesame")
+class TestWithTokens:
+    @pytest.fixture
+    async def agent(self) -> AsyncIterator[Agent]:
+        async with Agent(token="all", read_token="sesame") as agent:
+            yield agent
+
+    async def test_the_page_asks_for_a_token_and_keeps_it_to_itself(
+        self, agent: Agent, open_page: Open
+    ) -> None:
+        page = await open_page(live=False, excuse="403")
+        field = page.get_by_label("Token", exact=True)
+        await expect(field).to_be_focused()
+        await expect(page.locator("#services a")).to_have_count(0)
+        await field.fill("open")
         await field.press("Enter")
-    assert await (await sent.value).header_value("X-Consul-Token") == "sesame"
-    assert "sesame" not in (await sent.value).url
-    await expect(page.locator("#link-text")).to_have_text("Live")
-    kept = "JSON.stringify([{...localStorage}, {...sessionStorage}, document.cookie, location.href])"
-    assert "sesame" not in await page.evaluate(kept)
-    await expect(field).to_have_value("")
+        await expect(page.get_by_text("The agent refused this token")).to_be_visible()
+        await field.fill("sesame")
+        async with page.expect_request("**/ui/events") as sent:
+            await field.press("Enter")
+        assert await (await sent.value).header_value("X-Consul-Token") == "sesame"
+        await expect(page.locator("#services a")).to_have_count(1)
+        await expect(page.locator(".start")).to_contain_text('-H "X-Consul-Token: $TOKEN"')
+        kept = "JSON.stringify([{...localStorage}, {...sessionStorage}, document.cookie, location.href])"
+        assert "sesame" not in await page.evaluate(kept)
+        await expect(field).to_have_value("")
+
+    async def test_the_page_comes_back_with_its_token_after_a_restart(
+        self, agent: Agent, open_page: Open
+    ) -> None:
+        page = await open_page(live=False, excuse="Failed to load resource")
+        await page.get_by_label("Token", exact=True).fill("sesame")
+        await page.keyboard.press("Enter")
+        await expect(page.locator("#link-text")).to_have_text("Live")
+        async with page.expect_response("**/ui/events") as answer:
+            await agent.restart()
+        assert (await answer.value).status == 200
+        await expect(page.locator("#token")).to_be_hidden()

@@ -13,6 +13,16 @@ import { theme } from "./theme.js";
 import { Timeline } from "./timeline.js";
 
 const store = new Store();
+const stream = new Stream("events", {
+  event(name, data) {
+    store.take(name, data);
+    announcer.look();
+  },
+  state(name, detail) {
+    connection.state(name, detail);
+  },
+});
+const connection = new Connection(stream);
 const main = document.getElementById("main");
 const where = document.getElementById("where");
 
@@ -26,7 +36,7 @@ const render = eachFrame(() => {
 const services = new Services(store, render);
 const timeline = new Timeline(store);
 const announcer = new Announcer(store);
-const overview = new Overview(store);
+const overview = new Overview(store, stream);
 let view = overview;
 
 function route({ focus = true } = {}) {
@@ -47,17 +57,6 @@ function findTag(tag) {
   services.filter.set(`tag:${tag.replace(/\s.*/s, "").toLowerCase()}`);
   services.filter.input.focus();
 }
-
-const stream = new Stream("events", {
-  event(name, data) {
-    store.take(name, data);
-    announcer.look();
-  },
-  state(name, detail) {
-    connection.state(name, detail);
-  },
-});
-const connection = new Connection(stream);
 
 document.addEventListener("keydown", (event) => {
   if (event.key !== "/" || event.ctrlKey || event.metaKey || event.altKey) return;

@@ -2,12 +2,13 @@
 
 import { h } from "./dom.js";
 
-export function howTo() {
+// With `token`, the agent asks for one, which has to be in the command.
+export function howTo(token) {
   const { origin, host } = location;
   return [
     h("h2", {}, "Nothing is registered yet"),
     h("p", {}, "Register a service, and it appears here at once. From a shell:"),
-    code(`curl -X PUT ${origin}/v1/agent/service/register \\\n  -d '{"Name": "web", "Address": "127.0.0.1", "Port": 8080, "Tags": ["v1"]}'`, "shell command"),
+    code(`curl -X PUT ${origin}/v1/agent/service/register \\\n${token ? `  -H "X-Consul-Token: $TOKEN" \\\n` : ""}  -d '{"Name": "web", "Address": "127.0.0.1", "Port": 8080, "Tags": ["v1"]}'`, "shell command"),
     h("p", {}, "Or from a program, for as long as it runs:"),
     code(`from asyncsd import Discovery, Registration\n\nme = Registration(service="web", port=8080)\nasync with Discovery.from_url("consul://${host}") as sd, sd.register(me):\n    ...`, "Python code"),
   ];

@@ -11,8 +11,9 @@ import { byTrouble, count } from "./status.js";
 const MOST_TROUBLES = 8;
 
 export class Overview {
-  constructor(store) {
+  constructor(store, stream) {
     this.store = store;
+    this.stream = stream;
     this.rows = new Map();
     this.figures = Object.fromEntries(
       [["services", "Services"], ["instances", "Instances"], ["passing", "Passing"], ["warning", "Warning"], ["critical", "Critical"], ["maintenance", "Maintenance"]]
@@ -41,7 +42,7 @@ export class Overview {
     this.figures.instances.show(all.length);
     for (const [status, number] of Object.entries(counts)) this.figures[status].show(number);
     healthBar(this.bar, counts);
-    if (store.empty && this.howTo.hidden) this.howTo.replaceChildren(...howTo());
+    if (store.empty && this.howTo.hidden) this.howTo.replaceChildren(...howTo(this.stream.token !== ""));
     this.howTo.hidden = !store.empty;
     const troubles = all.filter((instance) => instance.status !== "passing").sort(byTrouble);
     this.troubles.hidden = this.fleet.element.hidden = store.empty || !store.heard;
