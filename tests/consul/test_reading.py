@@ -19,12 +19,12 @@ from asyncsd import (
     UnreachableError,
 )
 from asyncsd.backends.consul import ConsulBackend
-from tests.support.consul import ClientKind, ConsulAgent
+from tests.support.consul import AgentProcess, ClientKind, ConsulAgent
 
 pytestmark = pytest.mark.server("consul")
 
 
-async def put(agent: ConsulAgent, id: str, *, status: str = "passing", **fields: Any) -> None:
+async def put(agent: AgentProcess, id: str, *, status: str = "passing", **fields: Any) -> None:
     """Register by hand, so that what is read was written by somebody else."""
     body = {"ID": id, "Name": "users", "Address": "10.0.0.7", "Port": 80, **fields}
     body["Check"] = {"CheckID": f"service:{id}", "TTL": "1h", "Status": status}
@@ -35,7 +35,7 @@ async def ids(backend: ConsulBackend, query: Query) -> list[str]:
     return sorted(i.id for i in (await backend.fetch(query, None)).instances)
 
 
-async def test_an_instance_has_all_that_was_registered(agent: ConsulAgent, backend: ConsulBackend) -> None:
+async def test_an_instance_has_all_that_was_registered(agent: AgentProcess, backend: ConsulBackend) -> None:
     await put(
         agent,
         "u1",
@@ -56,7 +56,7 @@ async def test_an_instance_has_all_that_was_registered(agent: ConsulAgent, backe
 
 
 async def test_every_status_is_fetched_unless_the_registry_is_to_filter(
-    agent: ConsulAgent, backend: ConsulBackend
+    agent: AgentProcess, backend: ConsulBackend
 ) -> None:
     for status in ("passing", "warning", "critical"):
         await put(agent, status, status=status)
@@ -64,7 +64,7 @@ async def test_every_status_is_fetched_unless_the_registry_is_to_filter(
     assert await ids(backend, Query("users", server_filter=True)) == ["passing"]
 
 
-async def test_all_of_several_tags_have_to_be_there(agent: ConsulAgent, backend: ConsulBackend) -> None:
+async def test_all_of_several_tags_have_to_be_there(agent: AgentProcess, backend: ConsulBackend) -> None:
     await put(agent, "one", Tags=["v1"])
     await put(agent, "both", Tags=["v1", "eu", "x"])
     await put(agent, "odd", Tags=["a&b=c,d ü"])
@@ -93,7 +93,7 @@ async def test_filter_near_node_meta_and_datacenter_reach_the_agent(client: Clie
 
 
 @pytest.mark.parametrize("consistency", ["default", "consistent", "stale"])
-async def test_each_consistency_reads(agent: ConsulAgent, backend: ConsulBackend, consistency: Any) -> None:
+async def test_each_consistency_reads(agent: AgentProcess, backend: ConsulBackend, consistency: Any) -> None:
     await put(agent, "a")
     query = Query("users", consistency=consistency)
     assert await ids(backend, query) == ["a"]
@@ -107,7 +107,7 @@ async def test_a_filter_that_does_not_parse_is_permanent(backend: ConsulBackend)
 
 
 async def test_a_change_ends_the_wait_and_leaves_the_others_their_object(
-    agent: ConsulAgent, backend: ConsulBackend
+    agent: AgentProcess, backend: ConsulBackend
 ) -> None:
     await put(agent, "a")
     await put(agent, "b")
@@ -138,7 +138,9 @@ async def test_a_note_alone_changes_no_instance(client: ClientKind) -> None:
             assert second.instances[0] is first.instances[0]
 
 
-async def test_the_agent_ends_a_wait_in_which_nothing_changed(agent: ConsulAgent, client: ClientKind) -> None:
+async def test_the_agent_ends_a_wait_in_which_nothing_changed(
+    agent: AgentProcess, client: ClientKind
+) -> None:
     async with ConsulBackend(agent.url, client=client, wait=0.2) as backend:
         await put(agent, "a")
         first = await backend.fetch(Query("users"), None)
@@ -148,7 +150,7 @@ async def test_the_agent_ends_a_wait_in_which_nothing_changed(agent: ConsulAgent
 
 
 async def test_an_address_with_a_scheme_and_none_at_all_are_read_right(
-    agent: ConsulAgent, backend: ConsulBackend
+    agent: AgentProcess, backend: ConsulBackend
 ) -> None:
     await put(agent, "gokit", Address="http://127.0.0.1", Port=8080)
     await put(agent, "secure", Address="https://users.internal:8443", Port=0)
@@ -173,7 +175,7 @@ async def test_what_a_registration_says_comes_back_as_the_instance(backend: Cons
 
 
 async def test_the_names_of_all_services_are_read_and_watched(
-    agent: ConsulAgent, backend: ConsulBackend
+    agent: AgentProcess, backend: ConsulBackend
 ) -> None:
     first = await backend.fetch_names(None)
     assert first.services == {"consul": ()}
@@ -187,7 +189,7 @@ async def test_the_names_of_all_services_are_read_and_watched(
     }
 
 
-async def test_closing_ends_what_waits_at_once(agent: ConsulAgent, backend: ConsulBackend) -> None:
+async def test_closing_ends_what_waits_at_once(agent: AgentProcess, backend: ConsulBackend) -> None:
     await put(agent, "a")
     reply = await backend.fetch(Query("users"), None)
     names = await backend.fetch_names(None)

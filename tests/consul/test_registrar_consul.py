@@ -13,7 +13,7 @@ from asyncsd import Backoff, Health, PermissionDeniedError, Query, Registration,
 from asyncsd._registrar import Registrar
 from asyncsd.backends.consul import ConsulBackend
 from asyncsd.testing import FakeClock
-from tests.support.consul import ClientKind, ConsulAgent
+from tests.support.consul import AgentProcess, ClientKind, ConsulAgent
 from tests.support.process import free_ports
 
 pytestmark = pytest.mark.server("consul")
@@ -42,14 +42,14 @@ async def until(holds: Callable[[], Awaitable[bool]]) -> None:
             pass
 
 
-async def statuses(agent: ConsulAgent, id: str) -> dict[str, str]:
+async def statuses(agent: AgentProcess, id: str) -> dict[str, str]:
     """The checks of an instance, read beside the code under test; empty while it isn't there."""
     checks = await agent.get("/v1/agent/checks")
     return {name: check["Status"] for name, check in checks.items() if check["ServiceID"] == id}
 
 
 async def test_it_registers_and_turns_passing_and_is_gone_after(
-    agent: ConsulAgent, backend: ConsulBackend
+    agent: AgentProcess, backend: ConsulBackend
 ) -> None:
     async with running(backend, replace(ME, host=None), health=lambda: ("passing", "fine")) as registrar:
         await registrar.ready()
@@ -62,7 +62,7 @@ async def test_it_registers_and_turns_passing_and_is_gone_after(
     assert await agent.get("/v1/agent/services") == {}
 
 
-async def test_it_stays_passing_past_its_ttl(agent: ConsulAgent, backend: ConsulBackend) -> None:
+async def test_it_stays_passing_past_its_ttl(agent: AgentProcess, backend: ConsulBackend) -> None:
     async with running(backend, replace(ME, check=TTLCheck(ttl=1.0))) as registrar:
         await registrar.ready()
         reply = await backend.fetch(Query("greeter"), None)
@@ -73,7 +73,7 @@ async def test_it_stays_passing_past_its_ttl(agent: ConsulAgent, backend: Consul
         change.cancel()
 
 
-async def test_health_becomes_the_status_of_the_check(agent: ConsulAgent, backend: ConsulBackend) -> None:
+async def test_health_becomes_the_status_of_the_check(agent: AgentProcess, backend: ConsulBackend) -> None:
     says = [Health("warning", "queue is long")]
     async with running(backend, replace(ME, check=TTLCheck(ttl=1.0)), health=lambda: says[0]) as registrar:
         await registrar.ready()
@@ -86,7 +86,7 @@ async def test_health_becomes_the_status_of_the_check(agent: ConsulAgent, backen
 
 
 async def test_an_agent_killed_and_back_empty_has_it_again(
-    agent: ConsulAgent, backend: ConsulBackend
+    agent: AgentProcess, backend: ConsulBackend
 ) -> None:
     async with running(backend, replace(ME, check=TTLCheck(ttl=30.0))) as registrar:
         await registrar.ready()
@@ -103,7 +103,7 @@ async def test_an_agent_killed_and_back_empty_has_it_again(
 
 
 async def test_a_heartbeat_notices_that_the_agent_is_away_and_back(
-    agent: ConsulAgent, backend: ConsulBackend
+    agent: AgentProcess, backend: ConsulBackend
 ) -> None:
     async with running(backend, replace(ME, check=TTLCheck(ttl=1.5))) as registrar:
         await registrar.ready()
@@ -115,7 +115,7 @@ async def test_a_heartbeat_notices_that_the_agent_is_away_and_back(
         assert list(await agent.get("/v1/agent/services")) == [registrar.id]
 
 
-async def test_deregistered_by_hand_it_is_back_at_once(agent: ConsulAgent, backend: ConsulBackend) -> None:
+async def test_deregistered_by_hand_it_is_back_at_once(agent: AgentProcess, backend: ConsulBackend) -> None:
     async with running(backend, replace(ME, check=TTLCheck(ttl=600.0))) as registrar:
         await registrar.ready()
         for _ in range(2):
@@ -128,7 +128,7 @@ async def test_deregistered_by_hand_it_is_back_at_once(agent: ConsulAgent, backe
 
 
 async def test_tags_change_in_place_with_no_moment_of_absence_or_of_critical(
-    agent: ConsulAgent, backend: ConsulBackend
+    agent: AgentProcess, backend: ConsulBackend
 ) -> None:
     async with running(backend) as registrar:
         await registrar.ready()
@@ -153,7 +153,7 @@ async def test_tags_change_in_place_with_no_moment_of_absence_or_of_critical(
 
 
 async def test_a_drain_is_seen_by_others_as_critical_before_it_goes(
-    agent: ConsulAgent, backend: ConsulBackend
+    agent: AgentProcess, backend: ConsulBackend
 ) -> None:
     seen: list[list[str]] = []
 
@@ -174,7 +174,7 @@ async def test_a_drain_is_seen_by_others_as_critical_before_it_goes(
 
 
 async def test_a_fixed_id_that_was_drained_is_passing_the_next_time(
-    agent: ConsulAgent, backend: ConsulBackend
+    agent: AgentProcess, backend: ConsulBackend
 ) -> None:
     for _ in range(2):
         async with running(backend, replace(ME, id="greeter-1"), drain=0.1) as registrar:
@@ -193,7 +193,7 @@ async def test_an_agent_absent_at_the_start_is_not_the_end(client: ClientKind) -
                 assert set((await statuses(agent, registrar.id)).values()) == {"passing"}
 
 
-async def has_acls(agent: ConsulAgent) -> bool:
+async def has_acls(agent: AgentProcess) -> bool:
     """They come a moment after the leader."""
     try:
         await agent.get("/v1/agent/services", token=MANAGEMENT)
@@ -254,7 +254,7 @@ async def test_it_moves_when_its_agent_stays_away_and_leaves_nothing_behind(clie
 
 @pytest.mark.parametrize("turns", [1, 3, 6, 10, 15, 25])
 async def test_cancelled_while_registering_it_leaves_nothing_on_the_agent(
-    agent: ConsulAgent, backend: ConsulBackend, turns: int
+    agent: AgentProcess, backend: ConsulBackend, turns: int
 ) -> None:
     task = asyncio.get_running_loop().create_task(Registrar(backend, ME).run())
     for _ in range(turns):

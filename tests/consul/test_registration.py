@@ -24,7 +24,7 @@ from asyncsd import (
 from asyncsd._registration import Record
 from asyncsd.backends.consul import ConsulBackend
 from asyncsd.testing import FakeClock
-from tests.support.consul import ClientKind, ConsulAgent
+from tests.support.consul import AgentProcess, ClientKind, ConsulAgent
 
 pytestmark = pytest.mark.server("consul")
 
@@ -67,7 +67,7 @@ def record(id: str = "users-1", **fields: Any) -> Record:
 
 
 async def test_everything_registered_can_be_read_back_from_the_agent(
-    agent: ConsulAgent, backend: ConsulBackend
+    agent: AgentProcess, backend: ConsulBackend
 ) -> None:
     lease = await backend.register(EVERYTHING.record(id="users-1", host="127.0.0.1"))
     assert lease.where == agent.url
@@ -94,7 +94,7 @@ async def test_everything_registered_can_be_read_back_from_the_agent(
 
 
 async def test_all_four_kinds_of_checks_stand_on_the_agent(
-    agent: ConsulAgent, backend: ConsulBackend
+    agent: AgentProcess, backend: ConsulBackend
 ) -> None:
     await backend.register(EVERYTHING.record(id="users-1", host="127.0.0.1"))
     checks = await agent.get("/v1/agent/checks")
@@ -114,7 +114,7 @@ async def test_all_four_kinds_of_checks_stand_on_the_agent(
     }
 
 
-async def test_the_agent_probes_as_the_check_says(agent: ConsulAgent, backend: ConsulBackend) -> None:
+async def test_the_agent_probes_as_the_check_says(agent: AgentProcess, backend: ConsulBackend) -> None:
     probes: asyncio.Queue[tuple[str, str, str | None, str]] = asyncio.Queue()
 
     async def health(request: web.Request) -> web.Response:
@@ -136,7 +136,7 @@ async def test_the_agent_probes_as_the_check_says(agent: ConsulAgent, backend: C
 
 @pytest.mark.parametrize("status", ["passing", "warning", "critical"])
 async def test_renewing_tells_every_ttl_check_the_status_and_the_note(
-    agent: ConsulAgent, backend: ConsulBackend, status: Status
+    agent: AgentProcess, backend: ConsulBackend, status: Status
 ) -> None:
     lease = await backend.register(record(check=None, checks=(TTLCheck(), TTLCheck(id="second"))))
     await backend.renew(lease, Health(status, "disk at 91%: ünïcode & more?"))
@@ -147,7 +147,7 @@ async def test_renewing_tells_every_ttl_check_the_status_and_the_note(
     }
 
 
-async def test_a_very_long_note_is_cut_and_still_told(agent: ConsulAgent, backend: ConsulBackend) -> None:
+async def test_a_very_long_note_is_cut_and_still_told(agent: AgentProcess, backend: ConsulBackend) -> None:
     lease = await backend.register(record())
     await backend.renew(lease, Health("passing", "ß" * 100_000))
     checks = await agent.get("/v1/agent/checks")
@@ -155,7 +155,7 @@ async def test_a_very_long_note_is_cut_and_still_told(agent: ConsulAgent, backen
 
 
 async def test_changing_tags_in_place_never_makes_a_passing_instance_critical(
-    agent: ConsulAgent, backend: ConsulBackend
+    agent: AgentProcess, backend: ConsulBackend
 ) -> None:
     lease = await backend.register(record())
     await backend.renew(lease, Health("passing", "well"))
@@ -182,7 +182,7 @@ async def test_changing_tags_in_place_never_makes_a_passing_instance_critical(
 
 
 async def test_a_check_that_is_gone_from_the_registration_is_gone_from_the_agent(
-    agent: ConsulAgent, backend: ConsulBackend
+    agent: AgentProcess, backend: ConsulBackend
 ) -> None:
     lease = await backend.register(record(check=None, checks=(TTLCheck(), TTLCheck(id="second"))))
     await backend.register(record(), lease)
@@ -190,7 +190,7 @@ async def test_a_check_that_is_gone_from_the_registration_is_gone_from_the_agent
 
 
 async def test_draining_is_maintenance_and_makes_the_instance_critical(
-    agent: ConsulAgent, backend: ConsulBackend
+    agent: AgentProcess, backend: ConsulBackend
 ) -> None:
     lease = await backend.register(record())
     await backend.renew(lease, Health("passing"))
@@ -203,7 +203,7 @@ async def test_draining_is_maintenance_and_makes_the_instance_critical(
 
 
 async def test_what_the_agent_forgot_is_a_not_registered_error(
-    agent: ConsulAgent, backend: ConsulBackend
+    agent: AgentProcess, backend: ConsulBackend
 ) -> None:
     with_ttl = await backend.register(record("users-1"))
     without = await backend.register(record("users-2", check=None))
@@ -223,7 +223,7 @@ async def test_what_the_agent_forgot_is_a_not_registered_error(
             assert error.value.status == 404
 
 
-async def test_deregistering_twice_is_no_error(agent: ConsulAgent, backend: ConsulBackend) -> None:
+async def test_deregistering_twice_is_no_error(agent: AgentProcess, backend: ConsulBackend) -> None:
     lease = await backend.register(record())
     await backend.deregister(lease)
     await backend.deregister(lease)
@@ -231,7 +231,7 @@ async def test_deregistering_twice_is_no_error(agent: ConsulAgent, backend: Cons
 
 
 async def test_observing_wakes_when_the_service_changes_and_when_it_goes(
-    agent: ConsulAgent, backend: ConsulBackend
+    agent: AgentProcess, backend: ConsulBackend
 ) -> None:
     lease = await backend.register(record())
     cursor = await backend.observe(lease, None)
@@ -248,7 +248,7 @@ async def test_observing_wakes_when_the_service_changes_and_when_it_goes(
 
 
 @pytest.mark.parametrize("id", ["a/b", "a b?x=1#y", "50%25", "ünïcode", "a:b+c&d"])
-async def test_any_id_is_found_again(agent: ConsulAgent, backend: ConsulBackend, id: str) -> None:
+async def test_any_id_is_found_again(agent: AgentProcess, backend: ConsulBackend, id: str) -> None:
     lease = await backend.register(record(id))
     await backend.renew(lease, Health("passing"))
     await backend.observe(lease, None)
@@ -257,14 +257,14 @@ async def test_any_id_is_found_again(agent: ConsulAgent, backend: ConsulBackend,
     assert await agent.get("/v1/agent/services") == {}
 
 
-async def test_what_consul_refuses_is_permanent(agent: ConsulAgent, backend: ConsulBackend) -> None:
+async def test_what_consul_refuses_is_permanent(agent: AgentProcess, backend: ConsulBackend) -> None:
     with pytest.raises(BadRequestError, match=r"400: .*[Mm]eta") as error:
         await backend.register(record(meta={"k" * 200: "v"}))
     assert error.value.permanent
 
 
 async def test_a_killed_agent_is_unreachable_and_comes_back_empty(
-    agent: ConsulAgent, backend: ConsulBackend
+    agent: AgentProcess, backend: ConsulBackend
 ) -> None:
     lease = await backend.register(record())
     agent.kill()
@@ -300,7 +300,7 @@ async def test_a_registration_moves_to_the_next_agent_and_leaves_no_orphan(clien
 
 
 async def test_the_clients_are_there_for_requests_of_ones_own(
-    agent: ConsulAgent, backend: ConsulBackend
+    agent: AgentProcess, backend: ConsulBackend
 ) -> None:
     lease = await backend.register(Registration(service="own", port=80).record(id="own-1", host="127.0.0.1"))
     (client,) = backend.clients
@@ -317,7 +317,7 @@ async def test_the_clients_are_there_for_requests_of_ones_own(
 
 
 async def test_any_id_is_registered_renewed_drained_and_removed(
-    agent: ConsulAgent, backend: ConsulBackend
+    agent: AgentProcess, backend: ConsulBackend
 ) -> None:
     for id in ("x/y", "a//b", "../z", "x/./y", "/a", "a/", ".", "..", "50%", "q?x#y", "ü é"):
         lease = await backend.register(record(id))
@@ -329,7 +329,7 @@ async def test_any_id_is_registered_renewed_drained_and_removed(
 
 
 async def test_workers_that_share_a_check_id_have_a_check_each(
-    agent: ConsulAgent, backend: ConsulBackend
+    agent: AgentProcess, backend: ConsulBackend
 ) -> None:
     for id in ("one", "two"):
         await backend.register(record(id, check=TTLCheck(id="alive")))
@@ -341,7 +341,7 @@ async def test_workers_that_share_a_check_id_have_a_check_each(
 
 
 async def test_maintenance_that_somebody_set_by_hand_outlasts_a_change(
-    agent: ConsulAgent, backend: ConsulBackend
+    agent: AgentProcess, backend: ConsulBackend
 ) -> None:
     me = Registration(service="kept", port=80, tags=("v1",), check=TTLCheck(initial_status="passing"))
     lease = await backend.register(me.record(id="kept-1", host="127.0.0.1"))

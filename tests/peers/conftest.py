@@ -7,7 +7,7 @@ import pytest
 from tests.support.consul import AgentProcess, ConsulAgent, EmbeddedAgent
 
 
-@pytest.fixture(params=[pytest.param("consul", marks=pytest.mark.server("consul"))])
+@pytest.fixture(params=["embedded", pytest.param("consul", marks=pytest.mark.server("consul"))])
 async def agent(request: pytest.FixtureRequest) -> AsyncIterator[AgentProcess]:
     async with EmbeddedAgent() if request.param == "embedded" else ConsulAgent() as agent:
         yield agent

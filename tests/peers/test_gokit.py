@@ -122,12 +122,12 @@ async def test_an_agent_that_dies_and_comes_back_empty_is_registered_with_again(
         agent.kill()
         await one.until(lambda event: event.get("error"))
         await agent.start()
+        await one.tell("register")
         before = len(one.events)
         changes = itertools.count()
 
         async def is_heard_again() -> bool:
             # Its instancer still asks for what is newer than the index of the agent's last life.
-            await one.tell("register")
             body = {"Name": SERVICE, "ID": "other", "Meta": {"change": str(next(changes))}}
             await agent.put("/v1/agent/service/register", body)
             return any(event["instances"] == [one.address] for event in one.events[before:])
