@@ -9,18 +9,16 @@ no call failed and each phase held what it claims. Nothing is left: no process, 
 
 import argparse
 import asyncio
+import logging
 import signal
 import sys
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
-import aiohttp
-
-import asyncsd.ext.aiohttp as sd_aiohttp
 from asyncsd import BackendError, Discovery, Lease, Query, Record
 from asyncsd.backends.consul import ConsulBackend
-from calls import CLOCK, GREETERS, Greetings, Times
+from calls import CLOCK, GREETERS, Greetings, Times, open_session
 from display import choose
 from fleet import Fleet
 from journal import Journal
@@ -43,6 +41,13 @@ def arguments() -> argparse.Namespace:
         "--registry", metavar="URL", help="a Consul of yours, such as consul://127.0.0.1:8500"
     )
     parser.add_argument("--plain", action="store_true", help="lines instead of a table, also in a terminal")
+    parser.add_argument(
+        "--look",
+        type=float,
+        default=2.4,
+        metavar="SECONDS",
+        help="to look at each thing, %(default)s by default",
+    )
     parser.add_argument("--save-svg", type=Path, help=argparse.SUPPRESS)
     return parser.parse_args()
 
@@ -54,15 +59,13 @@ async def main(args: argparse.Namespace) -> int:
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
     journal, tally = Journal(), Tally()
     async with Fleet(journal) as agents:
-        registry: str | None = args.registry
-        own = OwnRegistry(agents) if registry is None else None
-        if own is not None:
+        url: str | None = args.registry
+        own: OwnRegistry | None = None
+        if url is None:
+            own = OwnRegistry(agents)
             await own.start()
-        url = own.url if own else registry or ""
-        async with (
-            Discovery(ConsulBackend(url)) as sd,
-            aiohttp.ClientSession(middlewares=(sd_aiohttp.balanced(sd),)) as session,
-        ):
+            url = own.url
+        async with Discovery(ConsulBackend(url)) as sd, open_session(sd, tally) as session:
             await see_that_it_is_free(sd, journal, within=10.0 if own else 3.0)
             async with services_of_its_own(sd, journal) as services:
                 stage = Stage(
@@ -75,6 +78,7 @@ async def main(args: argparse.Namespace) -> int:
                     times=Traffic(Times(session, tally)),
                     url=url,
                     own=own,
+                    look=args.look,
                 )
                 outcomes = await perform(stage, args)
                 print(*summary(outcomes, tally, journal.now), sep="\n", flush=True)
@@ -140,6 +144,7 @@ async def services_of_its_own(sd: Discovery[ConsulBackend], journal: Journal) ->
 
 
 if __name__ == "__main__":
+    logging.basicConfig(level=logging.ERROR)  # What asyncsd would warn of is the show itself.
     try:
         sys.exit(asyncio.run(main(arguments())))
     except Unusable as exc:

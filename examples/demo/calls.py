@@ -1,16 +1,22 @@
 """The two ways of calling: through a balancer, and by name. Nothing here knows an address."""
 
 import time
-from collections.abc import Sequence
 
 import aiohttp
 
+import asyncsd.ext.aiohttp as sd_aiohttp
 from asyncsd import Backoff, Discovery, DiscoveryError, Instance, Retry, RoundRobin
 from asyncsd.backends.consul import ConsulBackend
 from tally import Tally
 
 GREETERS = "say-hello"
 CLOCK = "clock"
+
+
+def open_session(sd: Discovery[ConsulBackend], tally: Tally) -> aiohttp.ClientSession:
+    """A session that takes a URL's host for the name of a service, and goes on to another instance."""
+    retry = Retry(attempts=3, on=(aiohttp.ClientConnectionError,), callback=tally.tried)
+    return aiohttp.ClientSession(middlewares=(sd_aiohttp.balanced(sd, services={CLOCK}, retry=retry),))
 
 
 class Greetings:
@@ -26,7 +32,7 @@ class Greetings:
             attempt_timeout=2.0,
             backoff=Backoff(initial=0.01, maximum=0.1),
             on=(aiohttp.ClientError,),  # A greeting may be asked for twice.
-            callback=self._tried,
+            callback=tally.tried,
         )
 
     async def __call__(self) -> None:
@@ -43,13 +49,9 @@ class Greetings:
             response.raise_for_status()
             return str((await response.json())["id"])
 
-    def _tried(self, attempt: int, errors: Sequence[Exception]) -> bool:
-        self._tally.retried += attempt == 1
-        return True
-
 
 class Times:
-    """Asks for the time by the name of the service: the session has the middleware `balanced`."""
+    """Asks for the time by the name of the service."""
 
     def __init__(self, session: aiohttp.ClientSession, tally: Tally) -> None:
         self._session = session
@@ -61,7 +63,7 @@ class Times:
             async with self._session.get(f"http://{CLOCK}/now") as response:
                 response.raise_for_status()
                 id = str((await response.json())["id"])
-        except aiohttp.ClientError as exc:
+        except (aiohttp.ClientError, TimeoutError) as exc:
             self._tally.failed(exc)
         else:
             self._tally.answered(CLOCK, id, time.monotonic() - began)

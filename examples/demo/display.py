@@ -30,9 +30,9 @@ def _screen(stage: Stage, *, plain: bool) -> Display | None:
     if plain or dumb or not sys.stdout.isatty():
         return None
     try:
-        from live import LEAST, Screen
+        from live import COLUMNS, LINES, Screen
     except ModuleNotFoundError:
         print("for a live table: pip install 'asyncsd[cli]'")
         return None
-    size = os.get_terminal_size()
-    return Screen(stage) if size >= LEAST else None
+    columns, lines = os.get_terminal_size()
+    return Screen(stage) if columns >= COLUMNS and lines >= LINES else None

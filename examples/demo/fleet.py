@@ -5,8 +5,6 @@ import random
 import signal
 import socket
 import sys
-import time
-from collections import deque
 from contextlib import suppress
 from pathlib import Path
 from typing import Self
@@ -30,9 +28,8 @@ class Member:
 
     def __init__(self, name: str, process: asyncio.subprocess.Process) -> None:
         self.name = name
-        self.started = time.monotonic()
         self.wanted = "running"
-        self.last_words: deque[str] = deque(maxlen=3)
+        """What becomes of it: "running", "draining" or "killed"."""
         self._process = process
 
     @property
@@ -64,12 +61,13 @@ class Member:
     async def watch(self, journal: Journal) -> None:
         """Read what it complains of until it has ended; tell when nobody asked it to."""
         assert self._process.stderr is not None
+        last = b""
         async for line in self._process.stderr:
-            self.last_words.append(line.decode(errors="replace").rstrip())
+            last = line
         status = await self._process.wait()
         if self.wanted == "running":
-            why = f": {self.last_words[-1]}" if self.last_words else ""
-            journal.trouble(f"{self.name} (pid {self.pid}) ended with {status}, unasked{why}")
+            why = last.decode(errors="replace").strip()
+            journal.trouble(f"{self.name} (pid {self.pid}) ended with {status}, unasked: {why}")
 
 
 class Fleet:

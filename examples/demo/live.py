@@ -1,9 +1,11 @@
 """The show as a table that changes, in a terminal, by rich."""
 
 import asyncio
+import time
 from collections import defaultdict
 from collections.abc import Sequence
 
+from rich.bar import Bar
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.table import Table
@@ -15,9 +17,10 @@ from roster import label
 from stage import Stage
 from tally import Answer, milliseconds
 
-LEAST = (78, 20)
-"""Columns and lines that a terminal needs."""
+COLUMNS, LINES = 78, 20
+"""What a terminal needs."""
 REFRESH = 0.25
+"""Seconds."""
 WINDOW = 2.0
 """Seconds over which shares and latencies are taken."""
 STYLES = {"phase": "bold cyan", "done": "green", "event": "", "trouble": "bold red"}
@@ -69,13 +72,13 @@ def _instances(stage: Stage) -> Table:
         table.add_column(name, justify="right")
     table.add_column("", ratio=1)
     recent: defaultdict[str, list[Answer]] = defaultdict(list)
-    of_service: defaultdict[str, int] = defaultdict(int)
     for answer in stage.tally.recent(WINDOW):
         recent[answer.instance].append(answer)
-        of_service[answer.service] += 1
+    shares = stage.tally.shares(time.monotonic() - WINDOW)
+    most = max(shares.values(), default=1.0)
     for instance in stage.roster.instances:
         answers = recent[instance.id]
-        share = len(answers) / of_service[instance.service] if answers else 0.0
+        share = shares.get(instance.id, 0.0)
         table.add_row(
             label(instance),
             instance.meta.get("pid", ""),
@@ -84,7 +87,7 @@ def _instances(stage: Stage) -> Table:
             f"{share:.0%}",
             _latency(answers, 50),
             _latency(answers, 99),
-            Text("█" * round(share * 20), "cyan"),
+            Bar(most, 0.0, share, color="cyan"),
         )
     return table
 

@@ -24,8 +24,12 @@ class Stage:
         times: Traffic,
         url: str,
         own: OwnRegistry | None,
+        look: float,
     ) -> None:
-        """`own` is the registry at `url` if it is the demonstration's, and may be killed."""
+        """`own` is the registry at `url` if it is the demonstration's, and may be killed.
+
+        `look` is for how many seconds people see what has become of each thing.
+        """
         self.sd = sd
         self.journal = journal
         self.tally = tally
@@ -35,6 +39,7 @@ class Stage:
         self.times = times
         self.url = url
         self.own = own
+        self.look = look
         self.title = "starting"
         """The phase that is played."""
 
@@ -44,7 +49,7 @@ class Stage:
         return self.greetings.rate + self.times.rate
 
     async def start_greeter(self) -> Member:
-        """Start one more instance of say-hello. A Consul keeps the dead for a minute at the least."""
+        """Start one more instance of say-hello."""
         reaped = "60" if self.own is None else "2"
         command = (GREETER_PROGRAM, "--registry", self.url, "--drain", "1", "--deregister-after", reaped)
         return await self.services.start(GREETERS, *command)

@@ -41,6 +41,11 @@ class Tally:
     def failed(self, error: Exception) -> None:
         self.errors.append(error)
 
+    def tried(self, attempt: int, errors: Sequence[Exception]) -> bool:
+        """Count a call whose first attempt failed; a callback of Retry, which has it go on."""
+        self.retried += attempt == 1
+        return True
+
     @property
     def totals(self) -> Totals:
         return Totals(len(self.answers) + len(self.errors), len(self.errors), self.retried)
@@ -53,10 +58,12 @@ class Tally:
         """Those of the last so many seconds."""
         return self.since(time.monotonic() - seconds)
 
-    def shares(self, service: str, moment: float) -> dict[str, float]:
-        """The share, from 0 to 1, of each instance in the answers since then."""
-        counted = Counter(answer.instance for answer in self.since(moment) if answer.service == service)
-        return {instance: count / counted.total() for instance, count in counted.items()}
+    def shares(self, moment: float) -> dict[str, float]:
+        """The share of each instance in the answers of its service since then, from 0 to 1."""
+        answers = self.since(moment)
+        all_of = Counter(answer.service for answer in answers)
+        each = Counter((answer.service, answer.instance) for answer in answers)
+        return {instance: count / all_of[service] for (service, instance), count in each.items()}
 
 
 def milliseconds(seconds: Sequence[float], percent: float) -> str:

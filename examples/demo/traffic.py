@@ -2,13 +2,13 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 
 
 class Traffic:
     """Makes calls by the clock, whether those before have ended or not: so does a crowd of users."""
 
-    def __init__(self, call: Callable[[], Awaitable[None]]) -> None:
+    def __init__(self, call: Callable[[], Coroutine[None, None, None]]) -> None:
         self._call = call
         self._from = self._to = 0.0
         self._began, self._over = 0.0, 0.0
@@ -37,7 +37,4 @@ class Traffic:
                     continue
                 due = max(due + 1 / self.rate, time.monotonic() - 1.0)  # A laptop that slept owes nothing.
                 await asyncio.sleep(due - time.monotonic())
-                calls.create_task(self._answered())
-
-    async def _answered(self) -> None:
-        await self._call()
+                calls.create_task(self._call())
