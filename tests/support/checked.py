@@ -69,6 +69,8 @@ async def _answer(request: web.Request) -> web.StreamResponse:
             answer = web.Response(text=request.headers.get("Cookie", "none"))
             answer.set_cookie("seen", "yes")
             return answer
+        case ["loop", code]:
+            return web.Response(status=int(code), headers={"Location": request.path})
         case ["to", code, *path]:
             headers = {"Location": "/" + "/".join(path)}
             return web.Response(status=int(code), text="elsewhere", headers=headers)

@@ -1,0 +1,157 @@
+"""How checks change their state: the same on our agent and on a real Consul."""
+
+import asyncio
+from collections import Counter
+from typing import Any
+
+import pytest
+from aiohttp import web
+
+from tests.agent.parity import Answer, Both, Client
+from tests.support.fake_agent import Asked, FakeAgent
+
+pytestmark = pytest.mark.server("consul")
+
+CHECKS = "/v1/agent/checks"
+
+
+def ttl(name: str, seconds: str = "60s", **more: Any) -> dict[str, Any]:
+    return {"Name": name, "TTL": seconds, **more}
+
+
+async def register(both: Both, *checks: dict[str, Any]) -> None:
+    for check in checks:
+        await both.put("/v1/agent/check/register", check)
+
+
+async def states(both: Both) -> dict[str, tuple[str, str]]:
+    """Status and output of all checks; equal on both."""
+    return _states(await both.get(CHECKS))
+
+
+def _states(answer: Answer) -> dict[str, tuple[str, str]]:
+    return {name: (check["Status"], check["Output"]) for name, check in answer.json.items()}
+
+
+async def until(both: Both, **statuses: str) -> dict[str, tuple[str, str]]:
+    """Wait until these checks have these statuses, on both."""
+
+    def reached(answer: Answer) -> bool:
+        return all(answer.json[name]["Status"] == status for name, status in statuses.items())
+
+    return _states(await both.until(CHECKS, reached))
+
+
+async def test_ttl_expires_to_critical_with_what_was_said_last(both: Both) -> None:
+    await register(both, ttl("silent", "1s", Status="passing"), ttl("spoke", "1s"), ttl("slow"))
+    await both.put("/v1/agent/check/pass/spoke?note=all%20fine")
+    await both.put("/v1/agent/check/warn/slow?note=so%20so")
+    said = await until(both, silent="critical", spoke="critical")
+    assert said == {
+        "silent": ("critical", "TTL expired"),
+        "spoke": ("critical", "TTL expired (last output before timeout follows): all fine"),
+        "slow": ("warning", "so so"),
+    }
+    await both.put("/v1/agent/check/update/silent", {"Status": "warning", "Output": "back"})
+    assert (await states(both))["silent"] == ("warning", "back")
+    await until(both, silent="critical")
+
+
+async def test_ttl_output_is_cut(both: Both) -> None:
+    await register(both, ttl("big"), ttl("small", OutputMaxSize=10), ttl("over", OutputMaxSize=9000))
+    for name in ("big", "small", "over"):
+        body = {"Status": "passing", "Output": "0123456789" * 500}
+        await both.put(f"/v1/agent/check/update/{name}", body)
+    said = await states(both)
+    assert said["small"] == ("passing", "0123456789 ... (captured 10 of 5000 bytes)")
+    assert said["big"] == said["over"]
+    await both.put("/v1/agent/check/pass/small?note=%C3%A9%C3%A9%C3%A9%C3%A9%C3%A9%C3%A9")
+    await states(both)
+
+
+async def test_a_check_registered_anew_keeps_its_state_and_begins_a_new_ttl(both: Both) -> None:
+    await register(both, ttl("beat", "1s"))
+    await both.put("/v1/agent/check/pass/beat?note=old")
+    await register(both, ttl("beat", "60s"))
+    assert (await states(both))["beat"] == ("passing", "old")
+    await register(both, ttl("beat", "1s"))
+    assert (await until(both, beat="critical"))["beat"] == ("critical", "TTL expired")
+
+
+async def test_nothing_can_be_said_of_a_check_that_asks_by_itself(both: Both) -> None:
+    await register(both, {"Name": "web", "TCP": "127.0.0.1:1", "Interval": "60s"})
+    answer = await both.put("/v1/agent/check/pass/web")
+    assert answer.text == 'CheckID "web" does not have associated TTL'
+
+
+async def test_alias_follows_the_worst_of_what_it_aliases(both: Both) -> None:
+    for service in ("web1", "web2", "bare", "aliases"):
+        await both.put("/v1/agent/service/register", {"Name": "web", "ID": service})
+    await register(both, ttl("a", ServiceID="web1"), ttl("b", ServiceID="web1"), ttl("c", ServiceID="web2"))
+    for name in ("a", "b"):
+        await both.put(f"/v1/agent/check/pass/{name}")
+    # On a service of their own: as checks of the node they would follow each other, in Consul without end.
+    # And by service alone: with a node, a Consul takes a minute to deregister it, or ends if it isn't there.
+    for service in ("web1", "bare", "nobody"):
+        check = {"Name": f"like {service}", "ServiceID": "aliases", "AliasService": service}
+        await register(both, check)
+    said = await until(both, **{"like web1": "passing", "like bare": "passing", "like nobody": "critical"})
+    assert said["like web1"] == ("passing", "All checks passing.")
+    assert said["like bare"] == ("passing", "No checks found.")
+    assert said["like nobody"] == ("critical", "Service nobody could not be found on node ")
+    await both.put("/v1/agent/check/warn/a?note=slow")
+    await until(both, **{"like web1": "warning"})
+    await both.put("/v1/agent/check/fail/b?note=down")
+    said = await until(both, **{"like web1": "critical"})
+    assert said["like web1"] == ("critical", 'Aliased check "b" failing: down')
+    await both.put("/v1/agent/check/pass/b")
+    await both.put("/v1/agent/check/pass/a")
+    await until(both, **{"like web1": "passing"})
+
+
+async def test_thresholds_count_results_in_a_row(both: Both) -> None:
+    """Each check is answered by the same script; what it says of each step, if anything, is noted."""
+    script = [200, 500, 500, 200]
+    steps: Counter[str] = Counter()
+
+    async def answer(asked: Asked) -> web.Response:
+        who = asked.headers["X-Who"] + asked.path
+        step, steps[who] = steps[who], steps[who] + 1
+        return web.Response(status=script[min(step, len(script) - 1)], text=f"step {step}")
+
+    limits: dict[str, dict[str, int]] = {
+        "none": {},
+        "up": {"SuccessBeforePassing": 2},
+        "down": {"FailuresBeforeCritical": 2},
+        "warns": {"FailuresBeforeWarning": 1, "FailuresBeforeCritical": 2},
+    }
+
+    async def follow(who: str, client: Client) -> dict[str, list[tuple[str, str]]]:
+        for name, limit in limits.items():
+            check = {"Name": name, "HTTP": f"{server.url}/{name}", "Header": {"X-Who": [who]}}
+            await client.put("/v1/agent/check/register", {**check, "Interval": "1s", **limit})
+        said: dict[str, list[tuple[str, str]]] = {name: [] for name in limits}
+        while min(steps[f"{who}/{name}"] for name in limits) <= len(script):
+            for name, state in _states(await client.get(CHECKS)).items():
+                if state[1] and state not in said[name]:
+                    said[name].append(state)
+            await asyncio.sleep(0.05)
+        return said
+
+    async with FakeAgent() as server:
+        server.handle = answer
+        ours, consul = await asyncio.gather(follow("ours", both.ours), follow("consul", both.consul))
+    last = f"step {len(script)}"
+    told = {
+        name: [(status, output.rpartition(": ")[2]) for status, output in said if last not in output]
+        for name, said in ours.items()
+    }
+    first, again = ("passing", "step 0"), ("passing", "step 3")
+    assert told["none"] == [first, ("critical", "step 1"), ("critical", "step 2"), again]
+    assert told["up"] == [first, ("critical", "step 1"), ("critical", "step 2")]
+    assert told["down"] == [first, ("critical", "step 2"), again]
+    assert told["warns"] == [first, ("warning", "step 1"), ("critical", "step 2"), again]
+    for said in (ours, consul):
+        for name in said:
+            said[name] = [state for state in said[name] if last not in state[1]]
+    assert ours == consul
