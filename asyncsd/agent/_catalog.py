@@ -137,6 +137,7 @@ class Catalog:
         if entry is not old:
             self._nodes[node.node] = entry
             touched |= {NODES, ("node", node.node)} | self._services_of(node.node)
+            touched |= {("instances", name) for _, name in self._services_of(node.node)}
 
     def _put_service(self, node: str, service: Service, index: int, touched: set[Key]) -> None:
         place = (node, service.id)
@@ -147,7 +148,7 @@ class Catalog:
         if old is not None and old.service != service.service:
             self._forget_name(old.service, place, touched)
         self._on_node[node][service.id] = self._by_name[service.service][place] = entry
-        touched |= {SERVICES, ("node", node), ("service", service.service)}
+        touched |= {SERVICES, ("node", node), ("service", service.service), ("instances", service.service)}
         self._tell(node, old, entry)
 
     def _put_check(self, check: HealthCheck, index: int, touched: set[Key]) -> None:
@@ -193,7 +194,7 @@ class Catalog:
 
     def _forget_name(self, name: str, place: Place, touched: set[Key]) -> None:
         del self._by_name[name][place]
-        touched.add(("service", name))
+        touched |= {("service", name), ("instances", name)}
         if not self._by_name[name]:
             del self._by_name[name]
             touched.add(EXTINCT)
@@ -218,9 +219,9 @@ class Catalog:
             self._indexes[key] = index
         # A service that is gone has no index of its own, or every name ever used would stay.
         for kind, *name in touched:
-            if kind == "service" and name[0] not in self._by_name:
-                del self._indexes["service", name[0]]
-            elif kind in ("node", "checks of node") and name[0] not in self._nodes:
+            if (kind in ("service", "instances") and name[0] not in self._by_name) or (
+                kind in ("node", "checks of node") and name[0] not in self._nodes
+            ):
                 del self._indexes[kind, name[0]]
         self.waiters.wake(*touched)
 
@@ -237,9 +238,8 @@ class Catalog:
     def _found(self, value: T, *keys: Key) -> Found[T]:
         return Found(self.index_of(*keys), value, keys)
 
-    def _of_service(self, name: str, value: T, *tables: Key) -> Found[T]:
+    def _of_service(self, key: Key, value: T, *tables: Key) -> Found[T]:
         """With the service's own index; that of the last extinction, or the tables', when it has none."""
-        key = ("service", name)
         if key in self._indexes:
             return self._found(value, key)
         index = self._indexes.get(EXTINCT) or self.index_of(*tables)
@@ -269,26 +269,24 @@ class Catalog:
         """The instances of a service with their nodes, by node and id."""
         services = self._by_name.get(name, {})
         entries = [(self._nodes[key[0]], services[key]) for key in sorted(services)]
-        return self._of_service(name, entries, NODES, SERVICES)
+        return self._of_service(("instances", name), entries, NODES, SERVICES)
 
     def health(self, name: str) -> Found[list[HealthEntry]]:
-        """The instances of a service with their nodes and checks, by node and id."""
+        """The instances of a service with their nodes and checks, by node and id; its node's checks first."""
         services = self._by_name.get(name, {})
         entries = [
             HealthEntry(
                 self._nodes[place[0]],
                 services[place],
-                sorted(
-                    [
-                        *self._speak_of.get((place[0], ""), {}).values(),
-                        *self._speak_of.get(place, {}).values(),
-                    ],
-                    key=_by_id,
-                ),
+                [
+                    check
+                    for at in ((place[0], ""), place)
+                    for check in sorted(self._speak_of.get(at, {}).values(), key=_by_id)
+                ],
             )
             for place in sorted(services)
         ]
-        return self._of_service(name, entries, NODES, SERVICES, CHECKS)
+        return self._of_service(("service", name), entries, NODES, SERVICES, CHECKS)
 
     def instance(self, node: str, service_id: str) -> Found[tuple[bool, list[HealthCheck]]]:
         """Whether an instance is there, and the checks that speak of it: its own and its node's, by id.
@@ -314,12 +312,10 @@ class Catalog:
 
     def checks_of_service(self, name: str) -> Found[list[HealthCheck]]:
         """The checks of a service's own, without those of its nodes."""
-        every = [
-            check
-            for place in sorted(self._by_name.get(name, ()))
-            for check in sorted(self._speak_of.get(place, {}).values(), key=_by_id)
-        ]
-        return self._of_service(name, every, CHECKS)
+        places = self._by_name.get(name, ())
+        every = [check for place in places for check in self._speak_of.get(place, {}).values()]
+        every.sort(key=lambda check: (check.node, check.check_id))
+        return self._of_service(("service", name), every, CHECKS)
 
     def checks_of_node(self, node: str) -> Found[list[HealthCheck]]:
         """All checks that stand on a node, by id. The index is that of all checks, as Consul's."""

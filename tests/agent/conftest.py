@@ -1,5 +1,6 @@
 """Our agent, new for each test, and one real Consul for all of them, emptied after each."""
 
+import asyncio
 from collections.abc import AsyncIterator
 
 import aiohttp
@@ -16,7 +17,12 @@ from tests.support.process import free_ports
 async def consul_ports() -> AsyncIterator[list[int]]:
     """The ports of a real Consul that runs as long as the tests; the first is that of its API."""
     ports = free_ports(5)
-    async with ConsulAgent(ports=ports, node_name=NODE, check_update_interval="0s", leave_on_terminate=False):
+    async with ConsulAgent(ports=ports, node_name=NODE, check_update_interval="0s") as agent:
+        async with asyncio.timeout(30):
+            while True:  # the agent enters its own node, with meta, a while after the leader did
+                if (await agent.get(f"/v1/catalog/node/{NODE}"))["Node"]["Meta"]:
+                    break
+                await asyncio.sleep(0.05)
         yield ports
 
 

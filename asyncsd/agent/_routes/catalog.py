@@ -6,7 +6,10 @@ import msgspec
 from aiohttp import web
 from msgspec import UNSET, UnsetType
 
-from asyncsd.agent._call import CACHED, Call
+from asyncsd.agent._call import CACHED, Call, HTTPError
+from asyncsd.agent._catalog import Catalog, Found
+from asyncsd.agent._decoding import DecodeError
+from asyncsd.agent._entries import EntryError, parse_deregistration, parse_registration
 from asyncsd.agent._filter import NODE, NODE_SERVICE, SERVICE_NODE
 from asyncsd.agent._routing import Route
 from asyncsd.agent._structs import Node, Service, TaggedAddress, Weights
@@ -89,7 +92,7 @@ async def node(call: Call) -> web.Response:
     query = call.query()
     name = call.named("node name")
     keep = call.keep(query, NODE_SERVICE)
-    found = await call.found(lambda: call.registry.catalog.node(name), query)
+    found = await call.found(lambda: _node_of(call.registry.catalog, name), query)
     if found.value is None:
         return call.answer_found(found, None, query)
     node, services = found.value
@@ -102,7 +105,7 @@ async def node_services(call: Call) -> web.Response:
     query = call.query()
     name = call.named("node name")
     keep = call.keep(query, NODE_SERVICE)
-    found = await call.found(lambda: call.registry.catalog.node(name), query)
+    found = await call.found(lambda: _node_of(call.registry.catalog, name), query)
     node, services = found.value or (None, None)
     chosen = None if services is None else [service for service in services if keep(service)]
     return call.answer_found(found, {"Node": node, "Services": chosen}, query)
@@ -112,6 +115,57 @@ async def datacenters(call: Call) -> web.Response:
     """The datacenters that there are: this one."""
     headers = CACHED if call.flag("cached") else None
     return call.answer([call.registry.config.datacenter], headers=headers)
+
+
+async def register(call: Call) -> web.Response:
+    """Enter a node, and a service and checks on it."""
+    try:
+        entry = parse_registration(await call.request.read(), call.registry.config.datacenter)
+    except DecodeError as exc:
+        raise HTTPError(400, f"Request decode failed: {exc}") from None
+    except EntryError as exc:
+        raise HTTPError(500, str(exc)) from None
+    _check_datacenter(call, entry.datacenter)
+    catalog = call.registry.catalog
+    standing = catalog.node(entry.node.node).value
+    node = standing[0] if standing and entry.keep_node else entry.node
+    known = {service.id for service in (*entry.services, *(standing[1] if standing else ()))}
+    for check in entry.checks:
+        if check.service_id and check.service_id not in known:
+            text = f"Unknown service ID '{check.service_id}' for check ID '{check.check_id}'"
+            raise HTTPError(500, text)
+    catalog.register(node, entry.services, entry.checks)
+    return call.answer(True)
+
+
+async def deregister(call: Call) -> web.Response:
+    """Remove a service with its checks, or a check, or a node with all that it has."""
+    try:
+        entry = parse_deregistration(await call.request.read(), call.registry.config.datacenter)
+    except DecodeError as exc:
+        raise HTTPError(400, f"Request decode failed: {exc}") from None
+    except EntryError as exc:
+        raise HTTPError(500, str(exc)) from None
+    _check_datacenter(call, entry.datacenter)
+    call.registry.catalog.deregister(
+        entry.node, service_id=entry.service_id or None, check_id=entry.check_id or None
+    )
+    return call.answer(True)
+
+
+def _node_of(catalog: Catalog, name: str) -> Found[tuple[Node, list[Service]] | None]:
+    """The node of this name, or with an id that begins so, if there is one such."""
+    found = catalog.node(name)
+    if found.value is None:
+        same = [node.node for node in catalog.nodes().value if node.id.startswith(name)]
+        if len(same) == 1:
+            return catalog.node(same[0])
+    return found
+
+
+def _check_datacenter(call: Call, name: str) -> None:
+    if name != call.registry.config.datacenter:
+        raise HTTPError(500, "No path to datacenter")
 
 
 def _flat(node: Node, service: Service) -> ServiceNode:
@@ -140,6 +194,8 @@ def _flat(node: Node, service: Service) -> ServiceNode:
 
 
 ROUTES = (
+    Route("/v1/catalog/register", ("PUT",), register),
+    Route("/v1/catalog/deregister", ("PUT",), deregister),
     Route("/v1/catalog/services", ("GET",), services),
     Route("/v1/catalog/service/", ("GET",), service),
     Route("/v1/catalog/nodes", ("GET",), nodes),
