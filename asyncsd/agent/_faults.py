@@ -20,7 +20,7 @@ class Fault:
 
     def __init__(
         self,
-        end: Callable[["Fault"], None],
+        end: Callable[["Fault"], object],
         path: str,
         *,
         status: int = 0,
@@ -50,6 +50,17 @@ class Fault:
     def heal(self) -> None:
         """End it: requests that it holds go on. Idempotent."""
         self._end(self)
+
+    def ended_by(self, end: Callable[[], object]) -> "Fault":
+        """The same fault, healed by `end`: for one who isn't on the agent's thread."""
+        return Fault(
+            lambda _: end(),
+            self.path,
+            status=self.status,
+            text=self.text,
+            delay=self.delay,
+            hangs=self.hangs,
+        )
 
     def answer(self) -> web.Response:
         """What a fault of `fail` answers."""

@@ -1,0 +1,26 @@
+"""The command line: `asyncsd agent`."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+__all__ = ["main"]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Do what the command line says, and return the exit status."""
+    parser = argparse.ArgumentParser(
+        prog="asyncsd", description="Service discovery and client-side load balancing for asyncio."
+    )
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+
+    from ._agent import add_command
+
+    add_command(commands)
+    options = parser.parse_args(arguments)
+    try:
+        status: int = options.run(options)
+    except BrokenPipeError:  # Nobody reads any more.
+        sys.stderr.close()
+        return 1
+    return status
