@@ -80,7 +80,9 @@ class Timeline:
         if not isinstance(new, Service):
             if old is not None:
                 self._add("deregistered", node, old.service, old.id)
-        elif old is None:
+        elif old is None or old.service != new.service:
+            if old is not None:
+                self._add("deregistered", node, old.service, old.id)
             self._newest = (node, new.id, new.create_index)
             self._add("registered", node, new.service, new.id, detail=_address(new))
         elif changed := _differences(old, new):
