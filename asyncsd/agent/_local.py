@@ -1,5 +1,6 @@
 """What is registered with this agent itself, and what its checks say; the catalog follows."""
 
+import logging
 import random
 from collections import defaultdict
 from collections.abc import Iterable
@@ -17,6 +18,7 @@ from ._waiters import Waiters
 
 __all__ = ["CONSUL", "SERF", "Local", "LocalCheck", "Runs", "UnknownCheck", "UnknownService"]
 
+logger = logging.getLogger("asyncsd.agent")
 
 CONSUL, SERF = "consul", "serfHealth"
 """The service and the check that speak of the agent itself: the catalog has them, `/v1/agent` doesn't."""
@@ -117,6 +119,10 @@ class Local:
         definitions = {check.check_id: check for check in checks}
         if (old := self.services.get(service.id)) is not None:
             self._forget_name(old)
+        if old != service:
+            where = f"{service.address or self.node.address}:{service.port}"
+            what = "registered" if old is None else "changed"
+            logger.info("%s %s: %s at %s", what, service.service, service.id, where)
         self.services[service.id] = service
         self._ids_by_name[service.service].add(service.id)
         # In one, with its checks: without them it would be passing for a moment.
@@ -134,6 +140,7 @@ class Local:
         if service is None:
             raise UnknownService(service_id)
         self._forget_name(service)
+        logger.info("deregistered %s: %s", service.service, service.id)
         for check_id in self._checks_by_service.pop(service_id, ()):
             del self.checks[check_id]
             self._runs.stop(check_id)
