@@ -5,9 +5,9 @@ import time
 from collections import defaultdict
 from collections.abc import Sequence
 
-from rich.bar import Bar
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
+from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
@@ -87,7 +87,7 @@ def _instances(stage: Stage) -> Table:
             f"{share:.0%}",
             _latency(answers, 50),
             _latency(answers, 99),
-            Bar(most, 0.0, share, color="cyan"),
+            ProgressBar(most, share, complete_style="cyan", finished_style="cyan"),
         )
     return table
 
