@@ -1,13 +1,12 @@
 """How checks change their state: the same on our agent and on a real Consul."""
 
 import asyncio
-from collections import Counter
 from typing import Any
 
 import pytest
 from aiohttp import web
 
-from tests.agent.parity import Answer, Both, Client
+from tests.agent.parity import Answer, Both
 from tests.support.fake_agent import Asked, FakeAgent
 
 pytestmark = pytest.mark.server("consul")
@@ -110,48 +109,44 @@ async def test_alias_follows_the_worst_of_what_it_aliases(both: Both) -> None:
 
 
 async def test_thresholds_count_results_in_a_row(both: Both) -> None:
-    """Each check is answered by the same script; what it says of each step, if anything, is noted."""
+    """Each check gets the same answers in turn; what it says is read when it asks for the next."""
     script = [200, 500, 500, 200]
-    steps: Counter[str] = Counter()
-
-    async def answer(asked: Asked) -> web.Response:
-        who = asked.headers["X-Who"] + asked.path
-        step, steps[who] = steps[who], steps[who] + 1
-        return web.Response(status=script[min(step, len(script) - 1)], text=f"step {step}")
-
     limits: dict[str, dict[str, int]] = {
         "none": {},
         "up": {"SuccessBeforePassing": 2},
         "down": {"FailuresBeforeCritical": 2},
         "warns": {"FailuresBeforeWarning": 1, "FailuresBeforeCritical": 2},
     }
+    clients = {"ours": both.ours, "consul": both.consul}
+    said: dict[str, dict[str, list[tuple[str, str]]]] = {
+        who: {name: [] for name in limits} for who in clients
+    }
+    done = asyncio.Event()
 
-    async def follow(who: str, client: Client) -> dict[str, list[tuple[str, str]]]:
-        for name, limit in limits.items():
-            check = {"Name": name, "HTTP": f"{server.url}/{name}", "Header": {"X-Who": [who]}}
-            await client.put("/v1/agent/check/register", {**check, "Interval": "1s", **limit})
-        said: dict[str, list[tuple[str, str]]] = {name: [] for name in limits}
-        while min(steps[f"{who}/{name}"] for name in limits) <= len(script):
-            for name, state in _states(await client.get(CHECKS)).items():
-                if state[1] and state not in said[name]:
-                    said[name].append(state)
-            await asyncio.sleep(0.05)
-        return said
+    async def answer(asked: Asked) -> web.Response:
+        who, name = asked.headers["X-Who"], asked.path.strip("/")
+        status, output = _states(await clients[who].get(CHECKS))[name]
+        said[who][name].append((status, output.rpartition(": ")[2]))
+        step = len(said[who][name]) - 1
+        if all(len(states) > len(script) for checks in said.values() for states in checks.values()):
+            done.set()
+        return web.Response(status=script[min(step, len(script) - 1)], text=f"step {step}")
 
     async with FakeAgent() as server:
         server.handle = answer
-        ours, consul = await asyncio.gather(follow("ours", both.ours), follow("consul", both.consul))
-    last = f"step {len(script)}"
-    told = {
-        name: [(status, output.rpartition(": ")[2]) for status, output in said if last not in output]
-        for name, said in ours.items()
+        for who, client in clients.items():
+            for name, limit in limits.items():
+                check = {"Name": name, "HTTP": f"{server.url}/{name}", "Header": {"X-Who": [who]}}
+                await client.put("/v1/agent/check/register", {**check, "Interval": "1s", **limit})
+        async with asyncio.timeout(30):
+            await done.wait()
+    at_first, first = ("critical", ""), ("passing", "step 0")
+    bad, worse, again = ("critical", "step 1"), ("critical", "step 2"), ("passing", "step 3")
+    expected = {
+        "none": [at_first, first, bad, worse, again],
+        "up": [at_first, first, bad, worse, worse],
+        "down": [at_first, first, first, worse, again],
+        "warns": [at_first, first, ("warning", "step 1"), worse, again],
     }
-    first, again = ("passing", "step 0"), ("passing", "step 3")
-    assert told["none"] == [first, ("critical", "step 1"), ("critical", "step 2"), again]
-    assert told["up"] == [first, ("critical", "step 1"), ("critical", "step 2")]
-    assert told["down"] == [first, ("critical", "step 2"), again]
-    assert told["warns"] == [first, ("warning", "step 1"), ("critical", "step 2"), again]
-    for said in (ours, consul):
-        for name in said:
-            said[name] = [state for state in said[name] if last not in state[1]]
-    assert ours == consul
+    for checks in said.values():
+        assert {name: states[: len(script) + 1] for name, states in checks.items()} == expected

@@ -11,6 +11,7 @@ from asyncsd.agent._checks import cannot_run
 from asyncsd.agent._definitions import CheckDefinition
 from tests.support.checked import grpc_server, http_server, raw_server
 from tests.support.fake_agent import Certificates, make_certificates
+from tests.test_imports import imported_by
 from tests.unit.agent.checks import Said, running, said_by
 
 CLOCK = LoopClock()
@@ -115,6 +116,11 @@ async def test_grpc_without_its_extra_says_what_to_install(monkeypatch: pytest.M
     assert refusal is not None
     assert "pip install asyncsd[grpc]" in refusal
     assert cannot_run(CheckDefinition(check_id="t", name="t", ttl=1.0)) is None
+
+
+def test_what_grpc_needs_is_imported_once_a_check_runs() -> None:
+    modules = imported_by("import asyncsd.agent")
+    assert not modules & {"h2", "hpack", "grpc"}
 
 
 SETTINGS = b"\0\0\0\4\0\0\0\0\0"

@@ -2,8 +2,10 @@
 
 import logging
 
+import aiohttp
 import pytest
 
+from asyncsd.agent import Agent
 from asyncsd.agent._definitions import CheckDefinition
 from asyncsd.testing import FakeClock
 from tests.unit.agent.checks import running
@@ -112,3 +114,29 @@ async def test_a_check_registered_anew_counts_from_then(clock: FakeClock) -> Non
         assert checks.removed == []
         await clock.advance(40.0)
         assert checks.removed == ["web1"]
+
+
+async def test_an_agent_removes_the_whole_service_with_all_of_its_checks(clock: FakeClock) -> None:
+    service = {
+        "Name": "web",
+        "Checks": [
+            {"CheckID": "late", "TTL": "10s", "DeregisterCriticalServiceAfter": "5s"},
+            {"CheckID": "well", "TTL": "24h", "Status": "passing"},
+        ],
+    }
+    async with Agent(clock=clock) as agent, aiohttp.ClientSession(agent.url) as http:
+        async with http.put("/v1/agent/service/register", json=service) as answer:
+            assert answer.status == 200
+        await clock.advance(60.0)
+        async with http.get("/v1/agent/checks") as answer:
+            checks = await answer.json()
+        assert {id: check["Status"] for id, check in checks.items()} == {
+            "late": "critical",
+            "well": "passing",
+        }
+        await clock.advance(60.0)
+        for path in ("/v1/agent/services", "/v1/agent/checks"):
+            async with http.get(path) as answer:
+                assert await answer.json() == {}
+        async with http.get("/v1/health/service/web") as answer:
+            assert await answer.json() == []
