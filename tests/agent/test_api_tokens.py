@@ -128,6 +128,14 @@ WRITES: list[tuple[str, object]] = [
     ("/v1/agent/check/warn/n1", None),
     ("/v1/agent/check/fail/nope", None),
     ("/v1/agent/check/update/c1", {"Status": "passing"}),
+    ("/v1/catalog/register", {"Node": "n", "Address": "10.0.0.1"}),
+    ("/v1/catalog/register", {"Node": "n", "Address": "10.0.0.1", "Service": {"Service": "web"}}),
+    ("/v1/catalog/register", {"Node": "n", "Address": "10.0.0.1", "Check": {"Name": "z", "CheckID": "z"}}),
+    ("/v1/catalog/deregister", {"Node": NODE}),
+    ("/v1/catalog/deregister", {"Node": NODE, "ServiceID": "w1"}),
+    ("/v1/catalog/deregister", {"Node": NODE, "CheckID": "c1"}),
+    ("/v1/catalog/deregister", {"Node": NODE, "CheckID": "n1"}),
+    ("/v1/catalog/deregister", {"Node": "nope"}),
 ]
 
 
