@@ -1,10 +1,10 @@
-"""Both clients, and one dev agent for those tests that need no more."""
+"""Both clients, and an agent for those tests that need no more."""
 
 from collections.abc import AsyncIterator
 
 import pytest
 
-from tests.support.consul import ClientKind, ConsulAgent
+from tests.support.consul import AGENTS, AgentProcess, ClientKind
 
 
 @pytest.fixture(params=["aio", "direct"])
@@ -13,7 +13,8 @@ def client(request: pytest.FixtureRequest) -> ClientKind:
     return kind
 
 
-@pytest.fixture
-async def agent() -> AsyncIterator[ConsulAgent]:
-    async with ConsulAgent() as agent:
+@pytest.fixture(params=AGENTS)
+async def agent(request: pytest.FixtureRequest) -> AsyncIterator[AgentProcess]:
+    """A real Consul's agent, and then asyncsd's own in its place."""
+    async with AGENTS[request.param]() as agent:
         yield agent

@@ -21,7 +21,7 @@ from asyncsd import (
 )
 from asyncsd.backends.consul import ConsulBackend
 from tests.e2e.support import Seen, calling, counted, eventually, fresh, greeter, watching
-from tests.support.consul import ClientKind, ConsulAgent
+from tests.support.consul import AgentProcess, ClientKind, ConsulAgent
 from tests.support.process import free_ports
 from tests.support.toxiproxy import Toxiproxy
 
@@ -59,7 +59,7 @@ class Program:
 
         return dict(zip(self.watches, await asyncio.gather(*map(wait, self.watches.values())), strict=True))
 
-    async def all_passing(self, agent: ConsulAgent) -> None:
+    async def all_passing(self, agent: AgentProcess) -> None:
         """Wait until the agent, asked beside the code under test, has all as before."""
 
         async def holds() -> bool:
@@ -75,7 +75,7 @@ class Program:
 
 
 @asynccontextmanager
-async def running(agent: ConsulAgent, client: ClientKind) -> AsyncGenerator[Program, None]:
+async def running(agent: AgentProcess, client: ClientKind) -> AsyncGenerator[Program, None]:
     async with AsyncExitStack() as stack:
         backend = ConsulBackend(agent.url, client=client)
         sd = await stack.enter_async_context(Discovery(backend))
@@ -93,10 +93,10 @@ async def running(agent: ConsulAgent, client: ClientKind) -> AsyncGenerator[Prog
 
 
 async def test_an_agent_killed_and_back_empty_costs_no_call_and_has_all_again(
-    agent: ConsulAgent, client: ClientKind
+    agent: AgentProcess, client: ClientKind
 ) -> None:
     for number in range(40):  # So that the index is a higher one than that of the agent's next life.
-        await agent.put(f"/v1/kv/{number}")
+        await agent.put("/v1/catalog/register", {"Node": f"node-{number}", "Address": "10.0.0.9"})
     async with running(agent, client) as program:
         before = program.indices()
         async with calling(*program.balancers) as calls:
@@ -119,7 +119,7 @@ async def test_an_agent_killed_and_back_empty_costs_no_call_and_has_all_again(
         assert program.sizes() == {1}
 
 
-async def test_a_frozen_agent_that_thaws_loses_nothing(agent: ConsulAgent, client: ClientKind) -> None:
+async def test_a_frozen_agent_that_thaws_loses_nothing(agent: AgentProcess, client: ClientKind) -> None:
     async with running(agent, client) as program, calling(*program.balancers) as calls:
         agent.freeze()
         await asyncio.sleep(4.0)  # Longer than a heartbeat's interval, and shorter than the TTL.
@@ -137,7 +137,7 @@ async def test_a_frozen_agent_that_thaws_loses_nothing(agent: ConsulAgent, clien
 
 
 @pytest.mark.server("toxiproxy")
-async def test_a_half_open_connection_is_noticed_by_its_deadline(agent: ConsulAgent) -> None:
+async def test_a_half_open_connection_is_noticed_by_its_deadline(agent: AgentProcess) -> None:
     async with AsyncExitStack() as stack:
         toxiproxy = await stack.enter_async_context(Toxiproxy())
         link = await toxiproxy.link(f"127.0.0.1:{agent.port}")
@@ -164,7 +164,7 @@ async def test_a_half_open_connection_is_noticed_by_its_deadline(agent: ConsulAg
         assert seen.counts == [1, 1, 2]
 
 
-async def put(agent: ConsulAgent, id: str, port: int) -> None:
+async def put(agent: AgentProcess, id: str, port: int) -> None:
     """Register by hand, without a check."""
     body = {"Name": "users", "ID": id, "Address": "127.0.0.1", "Port": port}
     await agent.put("/v1/agent/service/register", body)

@@ -8,7 +8,7 @@ import pytest
 from asyncsd import BackendError, Discovery, Query, Registration, RoundRobin, TTLCheck
 from asyncsd.backends.consul import ConsulBackend
 from tests.e2e.support import calling, eventually, fresh, greeter, watching
-from tests.support.consul import ClientKind, ConsulAgent
+from tests.support.consul import AgentProcess, ClientKind, ConsulAgent
 from tests.support.process import free_ports
 
 pytestmark = pytest.mark.server("consul")
@@ -19,7 +19,7 @@ def users(port: int | None) -> Registration:
 
 
 async def test_maintenance_by_hand_is_respected_and_a_deregistration_is_undone(
-    agent: ConsulAgent, client: ClientKind
+    agent: AgentProcess, client: ClientKind
 ) -> None:
     async with AsyncExitStack() as stack:
         sd = await stack.enter_async_context(Discovery(ConsulBackend(agent.url, client=client)))

@@ -8,7 +8,7 @@ import pytest
 from asyncsd import Discovery, Event, Registration, StateChange, TTLCheck
 from asyncsd.backends.consul import ConsulBackend
 from tests.e2e.support import fresh, held_connections, watching
-from tests.support.consul import ClientKind, ConsulAgent
+from tests.support.consul import AgentProcess, ClientKind
 
 pytestmark = pytest.mark.server("consul")
 
@@ -23,14 +23,14 @@ def is_tagged(event: Event) -> bool:
     return [instance.tags for instance in event.snapshot or ()] == [("v2",)]
 
 
-async def put(agent: ConsulAgent, number: int, *tags: str) -> None:
+async def put(agent: AgentProcess, number: int, *tags: str) -> None:
     """Register by hand, as another program does, over a connection of its own."""
     body = {"Name": f"service-{number}", "ID": f"{number}", "Address": "127.0.0.1", "Port": 9, "Tags": tags}
     await agent.put("/v1/agent/service/register", body)
 
 
 async def test_more_watches_than_the_agent_takes_connections_are_all_live_beside_a_heartbeat(
-    agent: ConsulAgent, client: ClientKind, caplog: pytest.LogCaptureFixture
+    agent: AgentProcess, client: ClientKind, caplog: pytest.LogCaptureFixture
 ) -> None:
     changes: list[StateChange] = []
     held: list[int] = []

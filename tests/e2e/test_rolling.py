@@ -9,7 +9,7 @@ import pytest
 from asyncsd import Discovery, PeakEWMA, Policy, Registration, Retry, RoundRobin, TTLCheck
 from asyncsd.backends.consul import ConsulBackend
 from tests.e2e.support import calling, eventually, fresh, greeter, watching
-from tests.support.consul import ClientKind, ConsulAgent
+from tests.support.consul import AgentProcess, ClientKind
 
 pytestmark = pytest.mark.server("consul")
 
@@ -27,7 +27,7 @@ async def enter_instance(stack: AsyncExitStack, sd: Discovery[ConsulBackend], *,
 
 @pytest.mark.parametrize("policy", [RoundRobin(), PeakEWMA()], ids=repr)
 async def test_instances_that_drain_before_they_end_cost_no_call(
-    agent: ConsulAgent, client: ClientKind, policy: Policy
+    agent: AgentProcess, client: ClientKind, policy: Policy
 ) -> None:
     async with Discovery(ConsulBackend(agent.url, client=client)) as sd, watching(sd, "users") as seen:
         stacks = [AsyncExitStack() for _ in range(INSTANCES)]
@@ -54,7 +54,7 @@ async def test_instances_that_drain_before_they_end_cost_no_call(
 
 @pytest.mark.parametrize("policy", [RoundRobin(), PeakEWMA()], ids=repr)
 async def test_instances_that_die_without_a_word_cost_a_retry_and_no_call(
-    agent: ConsulAgent, client: ClientKind, policy: Policy
+    agent: AgentProcess, client: ClientKind, policy: Policy
 ) -> None:
     retried: list[Exception] = []
     retry = Retry(
