@@ -47,26 +47,30 @@ class Node(msgspec.Struct, frozen=True, kw_only=True, rename="pascal"):
     modify_index: int = 0
 
 
-class Service(msgspec.Struct, frozen=True, kw_only=True, rename="pascal"):
-    """An instance of a service, as it stands in the answers of /v1/health."""
+class Service(msgspec.Struct, frozen=True, kw_only=True, rename="pascal", omit_defaults=True):
+    """An instance of a service, as it stands in the answers of /v1/health.
+
+    There a port of 0 is left out, and the rest never is: msgspec leaves out what is its field's default, but
+    for that of a factory.
+    """
 
     id: str = msgspec.field(name="ID")
     service: str
-    tags: list[str] = []
-    address: str = ""
+    tags: list[str] = msgspec.field(default_factory=lambda: list[str]())
+    address: str = msgspec.field(default_factory=lambda: "")
     tagged_addresses: dict[str, TaggedAddress] | UnsetType = UNSET
-    meta: dict[str, str] | None = None
+    meta: dict[str, str] | None = msgspec.field(default_factory=lambda: None)
     port: int = 0
     socket_path: str | UnsetType = UNSET
-    weights: Weights = Weights()
-    enable_tag_override: bool = False
+    weights: Weights = msgspec.field(default_factory=Weights)
+    enable_tag_override: bool = msgspec.field(default_factory=lambda: False)
     proxy: dict[str, Any] = msgspec.field(
         default_factory=lambda: {"Mode": "", "MeshGateway": {}, "Expose": {}}
     )
-    connect: dict[str, Any] = {}
-    peer_name: str = ""
-    create_index: int = 0
-    modify_index: int = 0
+    connect: dict[str, Any] = msgspec.field(default_factory=lambda: dict[str, Any]())
+    peer_name: str = msgspec.field(default_factory=lambda: "")
+    create_index: int = msgspec.field(default_factory=lambda: 0)
+    modify_index: int = msgspec.field(default_factory=lambda: 0)
 
 
 class AgentService(msgspec.Struct, frozen=True, kw_only=True, rename="pascal"):

@@ -21,13 +21,19 @@ def check_local(call: Call) -> None:
     check_enterprise(call.request.query, call.request.headers)
 
 
-def keep_local(call: Call, kind: Kind) -> Keep:
-    """What `filter` keeps. HTTPError for one that doesn't fit."""
+def keep_local(call: Call, kind: Kind, *, late: bool = False) -> Keep:
+    """What `filter` keeps. HTTPError for one that doesn't fit.
+
+    `late`: where Consul sees only when it filters whether a selector fits, it says so in fewer words.
+    """
     check_local(call)
     try:
         return create_filter(call.param("filter"), kind)
     except FilterError as exc:
-        raise HTTPError(500, str(exc)) from None
+        text = str(exc)
+        if late and "Selector" in text:
+            text = text[text.index("Selector") :]
+        raise HTTPError(500, text) from None
 
 
 async def decoded(call: Call, make: Callable[[Any], T]) -> T:

@@ -22,7 +22,7 @@ UPDATE = Shape("agent.checkUpdate", {"Status": string, "Output": string}, struct
 
 async def checks(call: Call) -> web.Response:
     """All checks, by id."""
-    keep = keep_local(call, HEALTH_CHECK)
+    keep = keep_local(call, HEALTH_CHECK, late=True)
     every = sorted(call.registry.local.checks.items())
     return call.answer({id: check.state for id, check in every if keep(check.state)})
 

@@ -9,8 +9,6 @@ from aiohttp import web
 from asyncsd.agent._call import Call, HTTPError
 from asyncsd.agent._routing import Route
 
-from ._local import check_local
-
 __all__ = ["ROUTES"]
 
 VERSION, METADATA = "1.14.11", "asyncsd"
@@ -21,7 +19,6 @@ NO_SEGMENTS = "Network segments are not supported in this version of Consul"
 
 async def this_agent(call: Call) -> web.Response:
     """The agent's configuration, as far as clients look at it."""
-    check_local(call)
     registry = call.registry
     config, node = registry.config, registry.node
     checks = registry.local.checks.values()
@@ -70,7 +67,6 @@ async def this_agent(call: Call) -> web.Response:
 
 async def members(call: Call) -> web.Response:
     """The agents that are known: this one."""
-    check_local(call)
     segment, wan = call.param("segment"), bool(call.param("wan"))
     if segment not in ("", "_all"):
         if wan:
