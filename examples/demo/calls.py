@@ -39,7 +39,7 @@ class Greetings:
         began = time.monotonic()
         try:
             id = await self._greeters.call(self._ask, retry=self._retry)
-        except DiscoveryError as exc:  # RetriesExhausted, NoInstances
+        except (DiscoveryError, aiohttp.ClientError) as exc:  # RetriesExhausted, NoInstances, or not retried
             self._tally.failed(exc)
         else:
             self._tally.answered(GREETERS, id, time.monotonic() - began)

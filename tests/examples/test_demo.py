@@ -9,8 +9,8 @@ import struct
 import sys
 import termios
 import uuid
-from collections.abc import AsyncGenerator, Callable, Iterator
-from contextlib import asynccontextmanager, closing
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager, closing, suppress
 from fcntl import ioctl
 from pathlib import Path
 
@@ -36,22 +36,18 @@ class Run:
 
     def services(self) -> list[int]:
         """The pids of the services that run."""
-        return [pid for pid, command in self._processes() if b"service.py" in command]
+        return [pid for pid, command in self.processes().items() if "service.py" in command]
 
-    def left(self) -> list[bytes]:
-        """The commands of all processes that run, its own too."""
-        return [command for _, command in self._processes()]
-
-    def _processes(self) -> Iterator[tuple[int, bytes]]:
-        """Those that have the mark in their environment: children inherit it."""
+    def processes(self) -> dict[int, str]:
+        """The commands of all processes that run, its own too, by their pids."""
+        found: dict[int, str] = {}
         for folder in Path("/proc").glob("[0-9]*"):
-            try:
-                if self._mark in (folder / "environ").read_bytes() and (
-                    command := (folder / "cmdline").read_bytes()
-                ):
-                    yield int(folder.name), command
-            except OSError:  # It ended meanwhile.
-                continue
+            with suppress(OSError):  # It ended meanwhile.
+                inherited = self._mark in (folder / "environ").read_bytes()
+                command = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+                if inherited and command:
+                    found[int(folder.name)] = command
+        return found
 
 
 @asynccontextmanager
@@ -62,9 +58,9 @@ async def demonstration(*arguments: str) -> AsyncGenerator[Run, None]:
         try:
             yield run
         finally:
-            await eventually(lambda: not program.running, "its end")
-            for pid in run.services():
-                os.kill(pid, signal.SIGKILL)
+            for pid in run.processes():
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
 
 
 def figures(output: str) -> dict[str, str]:
@@ -79,7 +75,7 @@ async def test_on_the_embedded_agent_each_phase_holds_and_no_call_fails() -> Non
         assert figures(output) == dict.fromkeys(PHASES, "ok"), output
         assert re.search(r"^[\d,]+ calls in \d+ s: 0 failed, \d+ retried; p50 ", output, re.MULTILINE), output
         assert "10 processes were started and have ended; 0 had to be killed" in output
-        assert not run.left()
+        assert not run.processes()
 
 
 @pytest.mark.server("consul")
@@ -88,7 +84,7 @@ async def test_on_a_consul_it_plays_the_same_and_leaves_no_registration(agent: C
         output = await run.program.ends_well(within=40.0)
         assert figures(output) == {**dict.fromkeys(PHASES, "ok"), "the registry dies": "-"}, output
         assert " 0 failed, " in output
-        assert not run.left()
+        assert not run.processes()
         assert await agent.get("/v1/agent/services") == {}
 
 
@@ -101,7 +97,7 @@ async def test_a_call_that_fails_is_told_by_the_summary_and_the_status() -> None
         output = await run.program.ends_well(within=40.0, status=1)
         assert "FAILED" in figures(output).values(), output
         assert not re.search(r" 0 failed, \d+ retried; p50 [^\n]*\n\d+ processes", output), output
-        assert not run.left()
+        assert not run.processes()
 
 
 async def test_ctrl_c_ends_it_and_all_that_it_started() -> None:
@@ -110,7 +106,7 @@ async def test_ctrl_c_ends_it_and_all_that_it_started() -> None:
         run.program.signal(signal.SIGINT)
         output = await run.program.ends_well(status=130)
         assert "stopped" in output.splitlines()[-1]
-        assert not run.left()
+        assert not run.processes()
 
 
 @pytest.mark.server("consul")
@@ -118,7 +114,7 @@ async def test_killed_itself_it_leaves_neither_a_process_nor_a_registration(agen
     async with demonstration("--registry", agent.url) as run:
         await eventually(lambda: run.program.output.count("is registered") == 3, "three services")
         run.program.signal(signal.SIGKILL)
-        await eventually(lambda: not run.left(), "the end of all processes", within=8.0)
+        await eventually(lambda: not run.processes(), "the end of all processes", within=8.0)
         assert await agent.get("/v1/agent/services") == {}
 
 
