@@ -96,8 +96,9 @@ def test_types_of_the_pages_are_what_they_say(tmp_path: Path) -> None:
     assert result.returncode == 0, result.stdout + result.stderr
 
 
-def test_the_page_on_testing_is_a_test_module_that_passes(tmp_path: Path) -> None:
-    (tmp_path / "test_page.py").write_text(module(ROOT / "docs/testing.md"))
+@pytest.mark.parametrize("page", ["docs/testing.md", "docs/agent.md"])
+def test_pages_on_testing_are_test_modules_that_pass(page: str, tmp_path: Path) -> None:
+    (tmp_path / "test_page.py").write_text(module(ROOT / page))
     settings = ("[pytest]", "asyncio_mode = auto", "asyncio_default_fixture_loop_scope = function")
     (tmp_path / "pytest.ini").write_text("\n".join(settings))
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_page.py"]
