@@ -21,7 +21,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     """Skip a test whose servers weren't built, or fail it where they are required."""
     wanted = {name for marker in item.iter_markers("server") for name in marker.args}
     if absent := missing(*sorted(wanted)):
-        text = f"{' and '.join(absent)} missing: run make servers"
+        text = f"{' and '.join(absent)} missing: run make servers (chromium: install it)"
         if os.environ.get("ASYNCSD_REQUIRE_SERVERS") == "1":
             pytest.fail(text, pytrace=False)
         pytest.skip(text)
