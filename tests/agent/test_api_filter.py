@@ -326,5 +326,5 @@ def said(answer: Answer) -> object:
 async def test_any_expression_keeps_what_consul_keeps(shared: Both, batch: list[str]) -> None:
     for expression in batch:
         path = filtered("catalog/service/web", expression)
-        ours, consul = await shared.each(lambda client, path=path: client.get(path))
+        ours, consul = await shared.ours.get(path), await shared.consul.get(path)
         assert (ours.status, said(ours)) == (consul.status, said(consul)), expression

@@ -15,7 +15,7 @@ def service(name: str, id: str, status: str, **more: Any) -> dict[str, Any]:
         "Node": "ext",
         "Address": "10.0.0.7",
         "NodeMeta": {"rack": "r1"},
-        "Service": {"Service": name, "ID": id, "Port": 80, **more},
+        "Service": {"Service": name, "ID": id, **more},
         "Checks": checks,
     }
 

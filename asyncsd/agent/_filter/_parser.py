@@ -164,11 +164,11 @@ class _Parser:
 
     def _words(self, at: int, *words: str, then_space: bool = True) -> int | None:
         """These words, each after a space, and a space behind them."""
-        end: int | None = at
         for word in words:
-            if (end := self._space(end)) is None or (end := self._literal(end, word)) is None:
+            if (start := self._space(at)) is None or (end := self._literal(start, word)) is None:
                 return None
-        return self._space(end) if then_space else end
+            at = end
+        return self._space(at) if then_space else at
 
     # Expressions
 
@@ -347,21 +347,19 @@ class _Parser:
         return None
 
     def _string(self, at: int) -> tuple[str, int] | None:
-        for quote in "`", '"':
-            if (start := self._literal(at, quote)) is None:
-                continue
-            end = start
-            while self._isnt(lambda at, quote=quote: self._literal(at, quote), end):
-                if self._any(end) is None:
-                    break
-                end += 1
-            if (closed := self._literal(end, quote)) is None:
-                if self._end(end):
-                    self._error(end, "Unterminated string literal", "string")
-                return None
-            try:
-                return unquote(self._text[at:closed]), closed
-            except ValueError:
-                self._error(at, "invalid syntax", "string")
-                return "", closed
-        return None
+        return self._quoted(at, "`") or self._quoted(at, '"')
+
+    def _quoted(self, at: int, quote: str) -> tuple[str, int] | None:
+        if (end := self._literal(at, quote)) is None:
+            return None
+        while self._isnt(lambda at: self._literal(at, quote), end) and self._any(end) is not None:
+            end += 1
+        if (closed := self._literal(end, quote)) is None:
+            if self._end(end):
+                self._error(end, "Unterminated string literal", "string")
+            return None
+        try:
+            return unquote(self._text[at:closed]), closed
+        except ValueError:
+            self._error(at, "invalid syntax", "string")
+            return "", closed

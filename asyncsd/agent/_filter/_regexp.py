@@ -36,7 +36,8 @@ class Regexp:
         """Whether the pattern matches somewhere in `text`."""
         states: dict[int, _State] = {}
         for at in range(len(text) + 1):
-            if self._follow([self._start, *states.values()], text, at, here := {}):
+            here = self._reached([self._start, *states.values()], text, at)
+            if here is None:
                 return True
             if at < len(text):
                 states = {
@@ -47,18 +48,19 @@ class Regexp:
                 }
         return False
 
-    def _follow(self, states: list[_State], text: str, at: int, here: dict[int, _State]) -> bool:
-        """Put into `here` all that can be reached without a character; whether the end is among it."""
+    def _reached(self, states: list[_State], text: str, at: int) -> dict[int, _State] | None:
+        """All that can be reached without a character; None if the end can be."""
+        here: dict[int, _State] = {}
         while states:
             state = states.pop()
             if id(state) in here:
                 continue
             if state is self._end:
-                return True
+                return None
             here[id(state)] = state
             if state.step is None or (isinstance(state.step, Assertion) and state.step.holds(text, at)):
                 states.extend(state.after)
-        return False
+        return here
 
 
 def _build(node: Node, after: _State) -> _State:

@@ -128,7 +128,7 @@ def _range(first: str, last: str, fold: bool) -> Accept:
 class _Parser:
     def __init__(self, text: str) -> None:
         self._text = text
-        self._at = 0
+        self._at: int = 0
         self._depth = 0
         self._fold = self._dot_all = self._lines = False
 

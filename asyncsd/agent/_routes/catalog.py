@@ -14,7 +14,7 @@ from asyncsd.agent._filter import NODE, NODE_SERVICE, SERVICE_NODE
 from asyncsd.agent._routing import Route
 from asyncsd.agent._structs import Node, Service, TaggedAddress, Weights
 
-from ._selection import has_tags, near_first
+from ._selection import has_tags, near_first, shown
 
 __all__ = ["ROUTES"]
 
@@ -96,7 +96,7 @@ async def node(call: Call) -> web.Response:
     if found.value is None:
         return call.answer_found(found, None, query)
     node, services = found.value
-    by_id = {service.id: service for service in services if keep(service)}
+    by_id = {service.id: shown(service) for service in services if keep(service)}
     return call.answer_found(found, {"Node": node, "Services": by_id}, query)
 
 
@@ -107,7 +107,7 @@ async def node_services(call: Call) -> web.Response:
     keep = call.keep(query, NODE_SERVICE)
     found = await call.found(lambda: _node_of(call.registry.catalog, name), query)
     node, services = found.value or (None, None)
-    chosen = None if services is None else [service for service in services if keep(service)]
+    chosen = None if services is None else [shown(service) for service in services if keep(service)]
     return call.answer_found(found, {"Node": node, "Services": chosen}, query)
 
 

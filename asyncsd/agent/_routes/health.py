@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 from aiohttp import web
+from msgspec.structs import replace
 
 from asyncsd.agent._booleans import boolean
 from asyncsd.agent._call import Call, HTTPError, found_headers
@@ -12,7 +13,7 @@ from asyncsd.agent._query import Query
 from asyncsd.agent._routing import Route
 from asyncsd.agent._structs import HealthCheck
 
-from ._selection import has_tags, near_first
+from ._selection import has_tags, near_first, shown
 
 __all__ = ["ROUTES"]
 
@@ -30,7 +31,7 @@ async def service(call: Call) -> web.Response:
     only_passing = _only_passing(call, found_headers(found, query, streaming=streaming))
     tags, peer = call.params("tag"), call.param("peer")
     entries = [
-        entry
+        entry if entry.service.port else replace(entry, service=shown(entry.service))
         for entry in found.value
         if has_tags(entry.service, tags)
         and query.has_meta(entry.node.meta)
