@@ -7,6 +7,7 @@ import aiohttp
 import pytest
 
 from asyncsd._clock import LoopClock
+from asyncsd.agent._checks._dial import DialError
 from asyncsd.agent._definitions import CheckDefinition
 from asyncsd.testing import FakeClock
 from tests.support.checked import http_server, raw_server
@@ -126,6 +127,24 @@ async def test_a_check_that_has_its_answer_when_it_is_stopped_says_nothing() -> 
                 said = list(checks.said)
                 await asyncio.sleep(0)
                 assert checks.said == said
+
+
+async def test_a_check_that_outlasts_its_cancellation_says_nothing(
+    clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def dial(*args: object) -> None:
+        try:
+            await asyncio.get_running_loop().create_future()
+        except asyncio.CancelledError:  # as a library might
+            raise DialError("too late") from None
+
+    monkeypatch.setattr("asyncsd.agent._checks._tcp.dial", dial)
+    async with running(clock) as checks:
+        checks.runners.start(CheckDefinition(check_id="c", name="c", tcp=REFUSED, interval=10.0))
+        await clock.settle()
+        checks.runners.stop("c")
+        await clock.settle()
+        assert checks.said == []
 
 
 async def test_http_checks_share_a_session_that_is_opened_late_and_closed_at_the_end(
