@@ -57,7 +57,7 @@ class Roster:
                 self._stale.remove(service)
                 tell(f"all of {service} is known to the registry again")
         elif event.reason == "reset":
-            tell(f"the registry has lost {service}: its last list serves on, until all are known again")
+            tell(f"the registry came back without {service}: the last list serves on")
         elif service not in self._stale:
             tell(f"the registry can't be reached: the last list of {service} serves on")
         if event.stale:
