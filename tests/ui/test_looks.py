@@ -146,6 +146,16 @@ async def test_it_fits_a_phone(open_page: Open, put: Put, fragment: str) -> None
     await expect(page.locator("#services a", has_text="web")).to_be_visible()
 
 
+@pytest.mark.parametrize("width", [360, 800, 1280])
+async def test_nothing_lies_over_anything_else_where_there_is_nothing_yet(
+    open_page: Open, width: int
+) -> None:
+    page = await open_page(size=(width, 740))
+    await page.get_by_role("button", name="Copy the shell command").click(timeout=5_000)
+    await page.get_by_role("button", name="Copy the Python code").click(timeout=5_000)
+    assert await page.evaluate("document.documentElement.scrollWidth") == width
+
+
 async def test_a_thousand_instances_are_shown_and_followed(open_page: Open, put: Put) -> None:
     await asyncio.gather(*(put("/v1/agent/service/register", service("fleet", i)) for i in range(1_000)))
     began = time.monotonic()

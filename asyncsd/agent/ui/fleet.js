@@ -1,7 +1,7 @@
 // All services at a glance: a card each, with a mark for every instance.
 
 import { arrange, h, icon, named, setText, visible } from "./dom.js";
-import { flash, plural } from "./marks.js";
+import { plural } from "./marks.js";
 import { href } from "./router.js";
 import { LABELS } from "./status.js";
 
@@ -45,7 +45,6 @@ class Card {
   update(service) {
     const says = service.list.map((instance) => instance.status[0]).join("");
     if (says === this.says) return;
-    if (this.says !== undefined) flash(this.link);
     this.says = says;
     const { list, counts, status } = service;
     this.link.dataset.status = status;

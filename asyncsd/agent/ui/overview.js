@@ -8,7 +8,7 @@ import { badge, flash, healthBar, plural } from "./marks.js";
 import { href } from "./router.js";
 import { byTrouble, count } from "./status.js";
 
-const MOST_TROUBLES = 8;
+const MOST_TROUBLES = 6;
 
 export class Overview {
   constructor(store, stream) {
@@ -45,6 +45,7 @@ export class Overview {
     if (store.empty && this.howTo.hidden) this.howTo.replaceChildren(...howTo(this.stream.token !== ""));
     this.howTo.hidden = !store.empty;
     const troubles = all.filter((instance) => instance.status !== "passing").sort(byTrouble);
+    this.summary.hidden = !store.heard;
     this.troubles.hidden = this.fleet.element.hidden = store.empty || !store.heard;
     this.fleet.render();
     this.calm.hidden = troubles.length > 0;
