@@ -5,7 +5,7 @@ Nobody runs such checks; their statuses are what was entered.
 
 import re
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from ._decoding import (
     DecodeError,
@@ -21,11 +21,11 @@ from ._decoding import (
     string,
 )
 from ._duration import written
+from ._registrations import ADDRESS, NO_MESH, PAIRS, STRINGS, WEIGHTS
 from ._structs import HealthCheck, Node, Service, TaggedAddress, Weights
 
 __all__ = ["Deregistration", "EntryError", "Registration", "parse_deregistration", "parse_registration"]
 
-NO_MESH = "the service mesh (Kind, Proxy, Connect) isn't part of this agent: register with a Consul for that"
 UUID_TEXT = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
 
@@ -54,25 +54,19 @@ class Deregistration:
     check_id: str
 
 
-def _anything(value: Any, _: object) -> Any:
+def _anything(value: Any, _: Where) -> Any:
     return value
 
 
-TEXTS = list_of(string, "[]string")
-TEXT_BY_TEXT = map_of(string, "map[string]string")
 INDEXES = {"CreateIndex": integer, "ModifyIndex": integer}
 
-ADDRESS = Shape(
-    "structs.ServiceAddress", {"Address": string, "Port": integer}, struct="ServiceAddress", inner=""
-)
-WEIGHTS = Shape("structs.Weights", {"Passing": integer, "Warning": integer}, struct="Weights", inner="")
 SERVICE = Shape(
     "structs.NodeService",
     {
         **dict.fromkeys(("Kind", "ID", "Service", "Address", "SocketPath", "PeerName"), string),
-        "Tags": TEXTS,
+        "Tags": STRINGS,
         "TaggedAddresses": map_of(ADDRESS.decode, "map[string]structs.ServiceAddress", empty={}),
-        "Meta": TEXT_BY_TEXT,
+        "Meta": PAIRS,
         "Port": integer,
         "Weights": WEIGHTS.decode,
         "EnableTagOverride": boolean,
@@ -92,8 +86,8 @@ DEFINITION_FIELDS: dict[str, Decoder] = {
         string,
     ),
     **dict.fromkeys(("TLSSkipVerify", "DisableRedirects", "H2PingUseTLS", "GRPCUseTLS"), boolean),
-    "Header": map_of(TEXTS, "map[string][]string", empty=[]),
-    "ScriptArgs": TEXTS,
+    "Header": map_of(STRINGS, "map[string][]string", empty=[]),
+    "ScriptArgs": STRINGS,
     "OutputMaxSize": integer,
     **dict.fromkeys(("Interval", "Timeout", "DeregisterCriticalServiceAfter", "TTL"), duration),
 }
@@ -104,7 +98,8 @@ DEFINITION = Shape("structs.HealthCheckDefinition", DEFINITION_FIELDS)
 def _definition(value: Any, where: Where) -> dict[str, Any]:
     """The definition of a check, without the fields that it doesn't know: Consul forgives them here."""
     if isinstance(value, dict):
-        value = {name: item for name, item in value.items() if name.lower() in KNOWN}
+        fields = cast("dict[str, Any]", value)
+        value = {name: item for name, item in fields.items() if name.lower() in KNOWN}
     return DEFINITION.decode(value, where)
 
 
@@ -118,7 +113,7 @@ CHECK = Shape(
             ),
             string,
         ),
-        "ServiceTags": TEXTS,
+        "ServiceTags": STRINGS,
         "ExposedPort": integer,
         "Definition": _definition,
         **INDEXES,
@@ -130,8 +125,8 @@ REGISTRATION = Shape(
     "structs.RegisterRequest",
     {
         **dict.fromkeys(("Datacenter", "ID", "Node", "Address", "PeerName", "Token"), string),
-        "TaggedAddresses": TEXT_BY_TEXT,
-        "NodeMeta": TEXT_BY_TEXT,
+        "TaggedAddresses": PAIRS,
+        "NodeMeta": PAIRS,
         "Service": SERVICE.decode,
         "Check": CHECK.decode,
         "Checks": list_of(CHECK.decode, "[]*structs.HealthCheck", empty={}),
@@ -214,9 +209,10 @@ def _service(fields: dict[str, Any]) -> Service:
         raise EntryError("Must provide service name (Service.Service) when service ID is provided")
     if fields.get("Address") in ("0.0.0.0", "::", "[::]"):  # noqa: S104 - refused, not listened on
         raise EntryError("Invalid service address")
+    addresses: dict[str, dict[str, Any]] = fields.get("TaggedAddresses") or {}
     tagged = {
         tag: TaggedAddress(address.get("Address", ""), address.get("Port", 0))
-        for tag, address in (fields.get("TaggedAddresses") or {}).items()
+        for tag, address in addresses.items()
     }
     optional: dict[str, Any] = {"tagged_addresses": tagged} if tagged else {}
     if fields.get("SocketPath"):

@@ -100,7 +100,8 @@ def _positive(match: Match, kind: Kind, operator: Operator) -> Keep:
         except RegexpError as exc:
             what = f"Failed to compile regular expression {quote(match.value)}"
             raise FilterError(f"{what}: {exc}") from None
-    return lambda value: wanted in (value or "")
+    part = match.value  # what may hold something holds texts
+    return lambda value: part in (value or "")
 
 
 def _quoted(selector: tuple[str, ...]) -> str:

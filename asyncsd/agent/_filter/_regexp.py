@@ -4,7 +4,7 @@ A filter comes from anybody, so its patterns may not be run by backtracking, as 
 characters can take it hours. This follows all ways through the pattern at once (Thompson, 1968), as Go does.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TypeAlias
 
 from ._regexp_syntax import Alternatives, Assertion, Char, Node, Repeat, Sequence, parse_regexp
@@ -18,7 +18,7 @@ Step: TypeAlias = Char | Assertion | None
 @dataclass(slots=True)
 class _State:
     step: Step
-    after: "list[_State]" = field(default_factory=list)
+    after: "list[_State]"
 
 
 class Regexp:
@@ -26,7 +26,7 @@ class Regexp:
 
     def __init__(self, pattern: str) -> None:
         self.pattern = pattern
-        self._end = _State(None)
+        self._end = _State(None, [])
         self._start = _build(parse_regexp(pattern), self._end)
 
     def __repr__(self) -> str:

@@ -130,7 +130,9 @@ class _Parser:
         self._text = text
         self._at: int = 0
         self._depth = 0
-        self._fold = self._dot_all = self._lines = False
+        self._fold = False
+        self._dot_all = False
+        self._lines: bool = False
 
     def parse(self) -> Node:
         node = self._alternatives()
