@@ -1,10 +1,11 @@
 """The catalog: nodes, services and checks, the index of each part, and those who wait for a change."""
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from typing import Generic, TypeAlias, TypeVar
+from collections.abc import Callable, Hashable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeAlias, TypeVar
 
+import msgspec
 from msgspec.structs import replace
 
 from ._structs import HealthCheck, HealthEntry, Node, Service
@@ -36,13 +37,35 @@ class MissingService(Exception):
         super().__init__("Missing service registration")
 
 
+MOST_ANSWERS = 8
+"""How many different answers are kept of one thing that was found."""
+
+
 @dataclass(frozen=True, slots=True)
 class Found(Generic[T]):
-    """What a read saw: the index of what it says, and the keys that it depends on."""
+    """What a read saw: the index of what it says, and the keys that it depends on.
+
+    Others may be given the same value: it isn't to be changed.
+    """
 
     index: int
     value: T
     keys: tuple[Key, ...]
+    _answers: dict[Hashable, msgspec.Raw] = field(
+        default_factory=dict[Hashable, msgspec.Raw], repr=False, compare=False
+    )
+
+    def answer(self, asked: Hashable, choose: Callable[[], object]) -> msgspec.Raw:
+        """What `choose` makes of it, as JSON, which is made once for all that asked the same.
+
+        A change wakes everybody who waits for it, and nearly all of them are to be told the same.
+        """
+        answer = self._answers.get(asked)
+        if answer is None:
+            answer = msgspec.Raw(msgspec.json.encode(choose()))
+            if len(self._answers) < MOST_ANSWERS:
+                self._answers[asked] = answer
+        return answer
 
 
 class Catalog:
@@ -60,7 +83,9 @@ class Catalog:
         self._indexes: dict[Key, int] = {}
         self.waiters = Waiters()
         self._nodes: dict[str, Node] = {}
-        self._names: dict[str, list[str]] | None = None  # with their tags; None once they changed
+        # What reads made, until a write touches the key: many wait for the same and read it at once.
+        self._made: dict[Key, Found[Any]] = {}
+        self._tags_made: dict[str, list[str]] = {}  # by service
         self._on_node: defaultdict[str, dict[str, Service]] = defaultdict(dict)  # by id
         self._by_name: defaultdict[str, dict[Place, Service]] = defaultdict(dict)
         self._checks: defaultdict[str, dict[str, HealthCheck]] = defaultdict(dict)  # by node, then id
@@ -129,6 +154,7 @@ class Catalog:
         for name, checks in self._checks.items():
             for check_id, check in checks.items():
                 checks[check_id] = self._speak_of[name, check.service_id][check_id] = replace(check, **stamp)
+        self._made.clear()
         self.waiters.wake_all()
 
     def _put_node(self, node: Node, index: int, touched: set[Key]) -> None:
@@ -213,10 +239,11 @@ class Catalog:
         if not touched:
             return
         self.index = index
-        if SERVICES in touched:
-            self._names = None
         for key in touched:
             self._indexes[key] = index
+            self._made.pop(key, None)
+            if key[0] == "instances":
+                self._tags_made.pop(key[1], None)
         # A service that is gone has no index of its own, or every name ever used would stay.
         for kind, *name in touched:
             if (kind in ("service", "instances") and name[0] not in self._by_name) or (
@@ -227,9 +254,13 @@ class Catalog:
 
     # Reading
 
-    def holds(self, node: str, service_id: str) -> bool:
-        """Whether an instance is there."""
-        return service_id in self._on_node.get(node, ())
+    def services_on(self, node: str) -> Mapping[str, Service]:
+        """The services on a node, by id."""
+        return self._on_node.get(node, {})
+
+    def checks_on(self, node: str) -> Mapping[str, HealthCheck]:
+        """All checks that stand on a node, by id."""
+        return self._checks.get(node, {})
 
     def index_of(self, *keys: Key) -> int:
         """The highest index of these parts, at least 1."""
@@ -257,36 +288,51 @@ class Catalog:
         return self._found((node, [services[id] for id in sorted(services)]), ("node", name))
 
     def names(self) -> Found[dict[str, list[str]]]:
-        """All names of services, each with the tags of all of its instances. Not to be changed."""
-        if self._names is None:
-            self._names = {
-                name: sorted({tag for service in services.values() for tag in service.tags})
-                for name, services in sorted(self._by_name.items())
-            }
-        return self._found(self._names, SERVICES)
+        """All names of services, each with the tags of all of its instances."""
+        if (made := self._made.get(SERVICES)) is None:
+            tags = {name: self._tags(name) for name in sorted(self._by_name)}
+            made = self._made[SERVICES] = self._found(tags, SERVICES)
+        return made
 
     def service(self, name: str) -> Found[list[tuple[Node, Service]]]:
         """The instances of a service with their nodes, by node and id."""
-        services = self._by_name.get(name, {})
-        entries = [(self._nodes[key[0]], services[key]) for key in sorted(services)]
-        return self._of_service(("instances", name), entries, NODES, SERVICES)
+        key = ("instances", name)
+        if (made := self._made.get(key)) is None:
+            services = self._by_name.get(name, {})
+            entries = [(self._nodes[place[0]], services[place]) for place in sorted(services)]
+            made = self._keep(key, self._of_service(key, entries, NODES, SERVICES))
+        return made
 
     def health(self, name: str) -> Found[list[HealthEntry]]:
         """The instances of a service with their nodes and checks, by node and id; its node's checks first."""
-        services = self._by_name.get(name, {})
-        entries = [
-            HealthEntry(
-                self._nodes[place[0]],
-                services[place],
-                [
-                    check
-                    for at in ((place[0], ""), place)
-                    for check in sorted(self._speak_of.get(at, {}).values(), key=_by_id)
-                ],
-            )
-            for place in sorted(services)
-        ]
-        return self._of_service(("service", name), entries, NODES, SERVICES, CHECKS)
+        key = ("service", name)
+        if (made := self._made.get(key)) is None:
+            services = self._by_name.get(name, {})
+            of_node = {node: self._speaking_of(node, "") for node, _ in services}
+            entries = [
+                HealthEntry(
+                    self._nodes[place[0]], services[place], of_node[place[0]] + self._speaking_of(*place)
+                )
+                for place in sorted(services)
+            ]
+            made = self._keep(key, self._of_service(key, entries, NODES, SERVICES, CHECKS))
+        return made
+
+    def _tags(self, name: str) -> list[str]:
+        if (tags := self._tags_made.get(name)) is None:
+            every = {tag for service in self._by_name[name].values() for tag in service.tags}
+            tags = self._tags_made[name] = sorted(every)
+        return tags
+
+    def _speaking_of(self, node: str, service_id: str) -> list[HealthCheck]:
+        checks = self._speak_of.get((node, service_id))
+        return sorted(checks.values(), key=_by_id) if checks else []
+
+    def _keep(self, key: Key, found: Found[T]) -> Found[T]:
+        """Keep what was made, but for names that nobody bears: there is no end of them."""
+        if key in self._indexes:
+            self._made[key] = found
+        return found
 
     def instance(self, node: str, service_id: str) -> Found[tuple[bool, list[HealthCheck]]]:
         """Whether an instance is there, and the checks that speak of it: its own and its node's, by id.

@@ -224,9 +224,8 @@ class Local:
 
     def _drift(self) -> _Drift:
         drift = _Drift()
-        there = self._catalog.node(self.node.node).value
-        services = {service.id: service for service in there[1]} if there else {}
-        checks = {check.check_id: check for check in self._catalog.checks_of_node(self.node.node).value}
+        services = dict(self._catalog.services_on(self.node.node))
+        checks = dict(self._catalog.checks_on(self.node.node))
         for service_id, service in self.services.items():
             entry = services.pop(service_id, None)
             if service.enable_tag_override and entry is not None and entry.tags != service.tags:
@@ -294,7 +293,7 @@ class Local:
     def _write(self, check: HealthCheck) -> None:
         """Write a check to the catalog, with its service if somebody removed it there."""
         id = check.service_id
-        lost = id and not self._catalog.holds(self.node.node, id)
+        lost = id and id not in self._catalog.services_on(self.node.node)
         self._catalog.register(self.node, [self.services[id]] if lost else (), [check])
 
 
