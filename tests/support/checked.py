@@ -77,13 +77,21 @@ async def _answer(request: web.Request) -> web.StreamResponse:
     return web.Response(text="ok")
 
 
+class Place(str):
+    """ "127.0.0.1:port", and how often it was asked."""
+
+    asked = 0
+
+
 @asynccontextmanager
-async def raw_server(answer: bytes | None) -> AsyncIterator[str]:
+async def raw_server(answer: bytes | None) -> AsyncIterator["Place"]:
     """Answers these bytes, whatever is asked, and hangs up; with None it never answers."""
     done = asyncio.Event()
+    place: Place
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read(1)
+        place.asked += 1
         if answer is None:
             await done.wait()
         else:
@@ -94,7 +102,8 @@ async def raw_server(answer: bytes | None) -> AsyncIterator[str]:
         server = await stack.enter_async_context(await asyncio.start_server(serve, "127.0.0.1", 0))
         stack.callback(done.set)
         host, port = server.sockets[0].getsockname()
-        yield f"{host}:{port}"
+        place = Place(f"{host}:{port}")
+        yield place
 
 
 @asynccontextmanager

@@ -60,15 +60,16 @@ class GRPCProbe:
         # h2 is an extra; and reading it takes its time, so not on the loop.
         unary = await asyncio.to_thread(_unary)
         check = self._definition
-        context = None
+        context, server_name = None, ""
         if check.grpc_use_tls:
             context = await self._contexts.get(skip_verify=check.tls_skip_verify, protocol="h2")
+            server_name = check.tls_server_name
         reader = asyncio.StreamReader()
         transport, protocol = await dial(
             self._address,
             lambda: asyncio.StreamReaderProtocol(reader),
             tls=context,
-            server_name=check.tls_server_name,
+            server_name=server_name,
         )
         writer = asyncio.StreamWriter(transport, protocol, reader, asyncio.get_running_loop())
         try:
@@ -77,7 +78,7 @@ class GRPCProbe:
                 writer,
                 request(self._service),
                 path=PATH,
-                authority=check.tls_server_name or self._address,
+                authority=server_name or self._address,
                 scheme="https" if check.grpc_use_tls else "http",
             )
         finally:

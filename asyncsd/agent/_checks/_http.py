@@ -27,8 +27,8 @@ HEADERS = {
 """What Consul sends where the check doesn't say otherwise: services know its checks by them."""
 
 MOST_REDIRECTS = 10
-LONGEST_LINE = 2**20
-"""Bytes of a header: Go's `MaxResponseHeaderBytes` are ten times that, for all of them."""
+LONGEST_LINE = 2**16
+"""Bytes of a header that an answer may have."""
 
 TOO_MANY_REQUESTS = 429
 
@@ -48,7 +48,24 @@ def open_session() -> aiohttp.ClientSession:
         skip_auto_headers=("Content-Type",),
         max_line_size=LONGEST_LINE,
         max_field_size=LONGEST_LINE,
+        middlewares=(_once,),
     )
+
+
+class _HungUpError(aiohttp.ClientError):
+    """A server that ended the connection instead of answering."""
+
+
+async def _once(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
+    """Ask once: aiohttp would repeat by itself what was cut off, and the server count two tries for one."""
+    try:
+        return await handler(request)
+    except aiohttp.ClientConnectorError:
+        raise
+    except aiohttp.ServerDisconnectedError as exc:
+        raise _HungUpError("EOF") from exc
+    except aiohttp.ClientOSError as exc:
+        raise _HungUpError(os.strerror(exc.errno).lower() if exc.errno else str(exc)) from exc
 
 
 class HTTPProbe:
@@ -105,9 +122,10 @@ class HTTPProbe:
 
     async def _ask(self, url: URL) -> aiohttp.ClientResponse:
         check = self._definition
-        context = None
-        if url.scheme == "https" or not check.disable_redirects:
-            context = await self._contexts.get(skip_verify=check.tls_skip_verify, protocol="http/1.1")
+        # For what it may be redirected to, aiohttp's own contexts do.
+        tls: ssl.SSLContext | bool = not check.tls_skip_verify
+        if url.scheme == "https":
+            tls = await self._contexts.get(skip_verify=check.tls_skip_verify, protocol="http/1.1")
         return await self._session().request(
             self._method,
             url,
@@ -115,7 +133,7 @@ class HTTPProbe:
             data=check.body.encode() or None,
             allow_redirects=not check.disable_redirects,
             max_redirects=MOST_REDIRECTS,
-            ssl=context or True,
+            ssl=tls,
             server_hostname=check.tls_server_name or None,
         )
 
@@ -168,13 +186,9 @@ def _text(exc: Exception) -> str:
                 return dial_text(error, exc.host, str(exc.port))
             text = tls_text(error)
             return "http: server gave HTTP response to HTTPS client" if text == NO_TLS else text
-        case aiohttp.ServerDisconnectedError():
-            return "EOF"
         case aiohttp.ClientResponseError():
             # aiohttp's text goes on with what it got, in several lines.
             text = exc.message.partition("\n")[0].rstrip(":")
             return f"net/http: HTTP/1.x transport connection broken: {text}"
-        case OSError() if exc.errno is not None:
-            return os.strerror(exc.errno).lower()
         case _:
             return str(exc) or type(exc).__name__

@@ -5,9 +5,9 @@ from typing import NamedTuple
 
 from asyncsd.agent._structs import Status
 
-__all__ = ["ProbeError", "Result", "Tail", "cut", "quoted", "text_of"]
+__all__ = ["ProbeError", "Result", "Tail", "cut", "quoted", "text_of", "valid"]
 
-ESCAPED = re.compile("[\udc80-\udcff]")
+SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 class Result(NamedTuple):
@@ -39,7 +39,12 @@ class Tail:
 
 def text_of(data: bytes) -> str:
     """As UTF-8, with a replacement character for each byte that isn't, as Go writes it."""
-    return ESCAPED.sub("\ufffd", data.decode("utf-8", "surrogateescape"))
+    return valid(data.decode("utf-8", "surrogateescape"))
+
+
+def valid(text: str) -> str:
+    """With a replacement character for each surrogate: what libraries made of bytes that are no text."""
+    return text if text.isascii() else SURROGATE.sub("\ufffd", text)
 
 
 def cut(output: str, size: int) -> str:

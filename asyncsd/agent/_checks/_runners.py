@@ -20,7 +20,7 @@ from ._alias import follow
 from ._deadlines import Deadlines
 from ._grpc import GRPCProbe, missing_extra
 from ._http import HTTPProbe, open_session
-from ._output import Result, cut
+from ._output import Result, cut, valid
 from ._reaper import Reaper
 from ._tcp import TCPProbe
 from ._thresholds import Thresholds
@@ -182,7 +182,7 @@ class Runners:
             logger.info("check %s is %s, was %s", check_id, result.status, run.status)
             run.status = result.status
         self._reaper.heard(check_id, result.status)
-        self._update(check_id, result.status, result.output)
+        self._update(check_id, result.status, valid(result.output))
 
     def _open(self) -> aiohttp.ClientSession:
         if self._session is None:

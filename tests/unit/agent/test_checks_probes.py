@@ -59,6 +59,19 @@ async def test_a_compressed_body_is_shown_as_text() -> None:
     assert said.output == f"HTTP GET http://{place}/: 200 OK Output: readable"
 
 
+async def test_a_try_is_one_request_though_the_server_hangs_up() -> None:
+    async with raw_server(b"") as place:
+        said = await said_by(CLOCK, http=f"http://{place}/")
+        assert said == Said("it", "critical", f'Get "http://{place}/": EOF')
+        assert place.asked == 1
+
+
+async def test_what_is_no_text_is_replaced_wherever_it_stands() -> None:
+    async with raw_server(b"HTTP/1.1 200 G\xfct\r\nContent-Length: 1\r\n\r\n\xff") as place:
+        said = await said_by(CLOCK, http=f"http://{place}/")
+    assert said.output == f"HTTP GET http://{place}/: 200 G\ufffdt Output: \ufffd"
+
+
 async def test_a_body_without_end_is_read_until_the_timeout_and_only_its_end_is_kept() -> None:
     head = b"HTTP/1.1 200 OK\r\nContent-Length: 1000000000\r\n\r\n"
     async with raw_server(head + b"x" * 2_000_000 + b"last") as place:
