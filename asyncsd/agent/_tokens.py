@@ -68,6 +68,7 @@ class Tokens:
             caller = self._caller(call.request)
             if caller.may_write:
                 return await endpoint(call)
+            needed: _Right | None
             if call.request.method not in ("GET", "HEAD"):
                 needed = await _needed_to_write(path, call)
             elif caller.may_read:

@@ -38,6 +38,7 @@ class Command:
         assert self.process.stdout is not None
         for line in self.process.stdout:
             self._queue.put(line)
+        self._queue.put("")
 
     def __enter__(self) -> Self:
         return self
@@ -55,6 +56,7 @@ class Command:
         """The first line from now on that has `pattern`."""
         while True:
             line = self._queue.get(timeout=30)
+            assert line, f"it ended, and said only {self.lines}"
             self.lines.append(line)
             if found := re.search(pattern, line):
                 return found

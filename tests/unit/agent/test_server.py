@@ -53,6 +53,12 @@ async def lives(agent: Agent) -> bool:
         return answer.status == 200
 
 
+def complaints(caplog: pytest.LogCaptureFixture) -> list[logging.LogRecord]:
+    """What was logged as a warning or with a traceback; asyncio's word on a busy machine is none."""
+    records = [record for record in caplog.records if record.name != "asyncio" or record.exc_info]
+    return [record for record in records if record.exc_info or record.levelno > logging.INFO]
+
+
 async def test_who_holds_as_many_connections_as_allowed_gets_consuls_429() -> None:
     async with Agent(connections=3) as agent:
         held = [await asyncio.open_connection("127.0.0.1", port_of(agent)) for _ in range(3)]
@@ -151,7 +157,7 @@ async def test_what_is_no_request_gets_a_400_and_no_traceback(
         assert answer[9:12] == b"400" or not answer  # Or it was reset while it sent on.
         assert b"Traceback" not in answer
         assert await lives(agent)
-    assert not [record for record in caplog.records if record.exc_info or record.levelno > logging.INFO]
+    assert not complaints(caplog)
 
 
 @pytest.mark.parametrize("data", ODD.values(), ids=ODD)
@@ -161,7 +167,7 @@ async def test_an_odd_request_gets_an_answer_below_500(data: bytes, caplog: pyte
         answer = await say(agent, data, end=data is ODD["an upgrade"])
         assert data is ODD["an upgrade"] or 200 <= int(answer[9:12]) < 500
         assert await lives(agent)
-    assert not [record for record in caplog.records if record.exc_info or record.levelno > logging.INFO]
+    assert not complaints(caplog)
 
 
 async def test_a_client_that_goes_while_it_waits_leaves_nothing(caplog: pytest.LogCaptureFixture) -> None:
@@ -176,7 +182,7 @@ async def test_a_client_that_goes_while_it_waits_leaves_nothing(caplog: pytest.L
             await until(lambda: len(waiters) == 0)
             client.close()
         await until(lambda: "0 connections" in repr(agent._server))
-    assert not [record for record in caplog.records if record.levelno > logging.INFO]
+    assert not complaints(caplog)
 
 
 @pytest.mark.parametrize("data", [b"", REQUEST[:20]], ids=["nothing", "half a head"])
