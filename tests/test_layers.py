@@ -24,7 +24,7 @@ LAYERS = [
 LAYER = {name: number for number, names in enumerate(LAYERS) for name in names}
 
 # Stand on the core, each in its own way; the core knows none of them.
-AROUND = {"agent", "backends", "cli", "ext", "gateway", "testing"}
+AROUND = {"__main__", "agent", "backends", "cli", "ext", "gateway", "testing"}
 
 BACKENDS_MAY = {
     "_checks",
