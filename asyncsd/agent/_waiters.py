@@ -10,6 +10,10 @@ Key: TypeAlias = tuple[str, ...]
 """What may change, and what a query may wait on: ("service", "web"), ("nodes",)."""
 
 
+AT_ONCE = 50
+"""How many are let go in one turn of the loop: thousands in one would hold up all else for their sum."""
+
+
 class Waiters:
     """Who waits on which keys."""
 
@@ -24,15 +28,19 @@ class Waiters:
         return len(set[object]().union(*self._waiting.values()))
 
     def wake(self, *keys: Key) -> None:
-        """Let those who wait on any of `keys` look again."""
-        for key in keys:
-            for waiter in self._waiting.get(key, ()):
-                if not waiter.done():
-                    waiter.set_result(None)
+        """Let those who wait on any of `keys` look again, so many in each of the loop's next turns."""
+        self._let_go([waiter for key in keys for waiter in self._waiting.get(key, ())])
 
     def wake_all(self) -> None:
         """Let all who wait look again."""
         self.wake(*self._waiting)
+
+    def _let_go(self, waiters: list[asyncio.Future[None]]) -> None:
+        for waiter in waiters[:AT_ONCE]:
+            if not waiter.done():
+                waiter.set_result(None)
+        if later := waiters[AT_ONCE:]:
+            later[0].get_loop().call_soon(self._let_go, later)
 
     async def changed(self, keys: Sequence[Key]) -> None:
         """Return once one of `keys` was woken. On cancellation nothing stays behind."""

@@ -11,7 +11,7 @@ from asyncsd.agent._catalog import Found
 from asyncsd.agent._filter import CHECK_SERVICE_NODE, HEALTH_CHECK
 from asyncsd.agent._query import Query
 from asyncsd.agent._routing import Route
-from asyncsd.agent._structs import HealthCheck
+from asyncsd.agent._structs import HealthCheck, HealthEntry
 
 from ._selection import has_tags, near_first, shown
 
@@ -30,17 +30,21 @@ async def service(call: Call) -> web.Response:
     )
     only_passing = _only_passing(call, found_headers(found, query, streaming=streaming))
     tags, peer = call.params("tag"), call.param("peer")
-    entries = [
-        entry if entry.service.port else replace(entry, service=shown(entry.service))
-        for entry in found.value
-        if has_tags(entry.service, tags)
-        and query.has_meta(entry.node.meta)
-        and not (only_passing and any(check.status != "passing" for check in entry.checks))
-        and not peer  # nothing is imported from one
-        and keep(entry)
-    ]
-    entries = near_first(call, query, entries, lambda entry: entry.node.node)
-    return call.answer_found(found, entries, query, cache=True, streaming=streaming)
+
+    def choose() -> list[HealthEntry]:
+        entries = [
+            entry if entry.service.port else replace(entry, service=shown(entry.service))
+            for entry in found.value
+            if has_tags(entry.service, tags)
+            and query.has_meta(entry.node.meta)
+            and not (only_passing and any(check.status != "passing" for check in entry.checks))
+            and not peer  # nothing is imported from one
+            and keep(entry)
+        ]
+        return near_first(call, query, entries, lambda entry: entry.node.node)
+
+    asked = (*tags, None, *query.node_meta.items(), only_passing, peer, query.filter, query.near)
+    return call.answer_found(found, found.answer(asked, choose), query, cache=True, streaming=streaming)
 
 
 async def node(call: Call) -> web.Response:
