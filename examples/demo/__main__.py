@@ -44,7 +44,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument(
         "--look",
         type=float,
-        default=2.4,
+        default=2.0,
         metavar="SECONDS",
         help="to look at each thing, %(default)s by default",
     )
