@@ -89,8 +89,7 @@ def _without_surrogates(value: Any) -> Any:
     if isinstance(value, str):
         return value.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
     if isinstance(value, list):
-        values: list[Any] = value
-        return [_without_surrogates(item) for item in values]
+        return [_without_surrogates(item) for item in cast("list[object]", value)]
     if isinstance(value, dict):
         items = cast("dict[str, Any]", value).items()
         return {_without_surrogates(key): _without_surrogates(item) for key, item in items}
@@ -187,8 +186,8 @@ def list_of(item: Decoder, wanted: str, empty: Any = "") -> Decoder:
     def decode(value: Any, where: Where) -> list[Any]:
         if not isinstance(value, list):
             raise where.refuse(_kind(value), wanted)
-        values: list[Any] = value
-        return [empty if one is None else item(one, where) for one in values]
+        items = cast("list[object]", value)
+        return [empty if one is None else item(one, where) for one in items]
 
     return decode
 

@@ -11,7 +11,7 @@ REGISTER, CHECK = "/v1/agent/service/register", "/v1/agent/check/register"
 
 pytestmark = pytest.mark.server("consul")
 
-FULL = {
+FULL: dict[str, Any] = {
     "ID": "web1",
     "Name": "web",
     "Tags": ["a", "b"],
@@ -182,7 +182,7 @@ async def test_registering_again_keeps_the_states_of_checks(both: Both) -> None:
 async def test_existing_checks_are_replaced_when_that_is_asked(both: Both, flag: str) -> None:
     await both.put(REGISTER, FULL)
     await both.put("/v1/agent/service/maintenance/web1?enable=true")
-    await both.put(f"{REGISTER}?replace-existing-checks{flag}", {**FULL, "Checks": FULL["Checks"][:1]})  # type: ignore[index]
+    await both.put(f"{REGISTER}?replace-existing-checks{flag}", {**FULL, "Checks": FULL["Checks"][:1]})
     await looked_over(both)
 
 

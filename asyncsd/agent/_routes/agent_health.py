@@ -14,8 +14,10 @@ from ._local import check_local
 
 __all__ = ["ROUTES"]
 
+RANKS: tuple[Status, ...] = ("passing", "warning", "critical", "maintenance")
+"""From good to bad."""
+
 CODES: dict[Status, int] = {"passing": 200, "warning": 429, "critical": 503, "maintenance": 503}
-"""The worse, the higher."""
 
 DEFINITION: dict[str, Any] = {
     "Interval": "0s",
@@ -64,13 +66,13 @@ async def by_name(call: Call) -> web.Response:
     every = [_health(call, service) for service in call.registry.local.named(call.rest)]
     if not every:
         return _answer(call, 404, f"ServiceName {call.rest} Not Found", [])
-    worst = max((health.status for health in every), key=CODES.__getitem__)
+    worst = _worst(health.status for health in every)
     return _answer(call, CODES[worst], worst, [health.said for health in every])
 
 
 def _health(call: Call, service: Service) -> Health:
     checks = call.registry.local.checks_of(service.id)
-    status = _worst(checks)
+    status = _worst("maintenance" if check.type == "maintenance" else check.status for check in checks)
     said = {
         "AggregatedStatus": status,
         "Service": agent_service(service, call.registry.config.datacenter),
@@ -79,12 +81,12 @@ def _health(call: Call, service: Service) -> Health:
     return Health(status, said)
 
 
-def _worst(checks: Iterable[HealthCheck]) -> Status:
-    statuses: set[Status] = {
-        "maintenance" if check.type == "maintenance" else check.status for check in checks
-    }
-    ranked: tuple[Status, ...] = ("maintenance", "critical", "warning")
-    return next((status for status in ranked if status in statuses), "passing")
+def _worst(statuses: Iterable[Status]) -> Status:
+    worst: Status = "passing"
+    for status in statuses:
+        if RANKS.index(status) > RANKS.index(worst):
+            worst = status
+    return worst
 
 
 def _said(check: HealthCheck) -> dict[str, Any]:

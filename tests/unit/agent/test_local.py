@@ -131,15 +131,15 @@ def test_maintenance_is_critical_and_its_first_reason_stays(world: World) -> Non
     assert world.statuses() == {}
 
 
-@pytest.mark.parametrize(
-    "do",
-    [
-        lambda local: local.remove_service("x"),
-        lambda local: local.enter_maintenance("x", ""),
-        lambda local: local.leave_maintenance("x"),
-        lambda local: local.add_check(CheckDefinition(check_id="c", name="c", service_id="x")),
-    ],
-)
+ON_A_SERVICE: list[Callable[[Local], None]] = [
+    lambda local: local.remove_service("x"),
+    lambda local: local.enter_maintenance("x", ""),
+    lambda local: local.leave_maintenance("x"),
+    lambda local: local.add_check(CheckDefinition(check_id="c", name="c", service_id="x")),
+]
+
+
+@pytest.mark.parametrize("do", ON_A_SERVICE)
 def test_what_is_said_of_a_service_that_isn_t_there_is_refused(
     world: World, do: Callable[[Local], None]
 ) -> None:
