@@ -10,9 +10,15 @@ from asyncsd.agent._call import Call
 from asyncsd.agent._query import Query
 from asyncsd.agent._structs import Service
 
-__all__ = ["has_tags", "near_first", "shown"]
+__all__ = ["chosen", "has_tags", "near_first", "shown"]
 
 T = TypeVar("T")
+
+
+def chosen(results: list[T], *conditions: Callable[[T], bool] | None) -> list[T]:
+    """The results that all conditions are true of; None is none."""
+    asked = [condition for condition in conditions if condition is not None]
+    return [result for result in results if all(holds(result) for holds in asked)] if asked else results
 
 
 def has_tags(service: Service, wanted: Sequence[str]) -> bool:

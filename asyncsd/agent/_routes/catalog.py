@@ -14,7 +14,7 @@ from asyncsd.agent._filter import NODE, NODE_SERVICE, SERVICE_NODE
 from asyncsd.agent._routing import Route
 from asyncsd.agent._structs import Node, Service, TaggedAddress, Weights
 
-from ._selection import has_tags, near_first, shown
+from ._selection import chosen, has_tags, near_first, shown
 
 __all__ = ["ROUTES"]
 
@@ -69,11 +69,12 @@ async def service(call: Call) -> web.Response:
     catalog = call.registry.catalog
     found = await call.found(lambda: catalog.service(name), query)
     tags = call.params("tag")
-    pairs = [
-        pair
-        for pair in found.value
-        if has_tags(pair[1], tags) and query.has_meta(pair[0].meta) and keep(pair)
-    ]
+    pairs = chosen(
+        found.value,
+        (lambda pair: has_tags(pair[1], tags)) if tags else None,
+        (lambda pair: query.has_meta(pair[0].meta)) if query.node_meta else None,
+        keep if query.filter else None,
+    )
     pairs = near_first(call, query, pairs, lambda pair: pair[0].node)
     return call.answer_found(found, [_flat(*pair) for pair in pairs], query, cache=True)
 

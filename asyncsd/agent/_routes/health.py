@@ -13,7 +13,7 @@ from asyncsd.agent._query import Query
 from asyncsd.agent._routing import Route
 from asyncsd.agent._structs import HealthCheck, HealthEntry
 
-from ._selection import has_tags, near_first, shown
+from ._selection import chosen, has_tags, near_first, shown
 
 __all__ = ["ROUTES"]
 
@@ -32,15 +32,15 @@ async def service(call: Call) -> web.Response:
     tags, peer = call.params("tag"), call.param("peer")
 
     def choose() -> list[HealthEntry]:
-        entries = [
-            entry if entry.service.port else replace(entry, service=shown(entry.service))
-            for entry in found.value
-            if has_tags(entry.service, tags)
-            and query.has_meta(entry.node.meta)
-            and not (only_passing and any(check.status != "passing" for check in entry.checks))
-            and not peer  # nothing is imported from one
-            and keep(entry)
-        ]
+        entries = chosen(
+            found.value,
+            (lambda entry: has_tags(entry.service, tags)) if tags else None,
+            (lambda entry: query.has_meta(entry.node.meta)) if query.node_meta else None,
+            _is_passing if only_passing else None,
+            (lambda _: False) if peer else None,  # nothing is imported from one
+            keep if query.filter else None,
+        )
+        entries = [entry if entry.service.port else _without_port(entry) for entry in entries]
         return near_first(call, query, entries, lambda entry: entry.node.node)
 
     asked = (*tags, None, *query.node_meta.items(), only_passing, peer, query.filter, query.near)
@@ -90,6 +90,14 @@ async def _checks(
 def _meta(call: Call, node: str) -> dict[str, str] | None:
     found = call.registry.catalog.node(node).value
     return found[0].meta if found else None
+
+
+def _is_passing(entry: HealthEntry) -> bool:
+    return all(check.status == "passing" for check in entry.checks)
+
+
+def _without_port(entry: HealthEntry) -> HealthEntry:
+    return replace(entry, service=shown(entry.service))
 
 
 def _only_passing(call: Call, headers: dict[str, str]) -> bool:
