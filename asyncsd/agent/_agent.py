@@ -10,7 +10,6 @@ from asyncsd._clock import LoopClock
 from asyncsd._protocols import Clock
 from asyncsd._tasks import finish
 
-from ._call import HTTPError
 from ._config import AgentConfig
 from ._faults import Fault, Faults
 from ._registry import Registry
@@ -225,8 +224,6 @@ class Agent:
     async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
         try:
             return await self._router.answer(request, self._opened)
-        except HTTPError as exc:
-            return web.Response(status=exc.status, text=exc.text, headers=exc.headers)
         except Exception:
             logger.exception("%s %s: a bug of the agent's", request.method, request.rel_url.path)
             return web.Response(status=500, text="Internal error of the agent: its log tells more")
