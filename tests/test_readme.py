@@ -1,4 +1,4 @@
-"""README's code, run: what it says is what happens, on a real Consul and on a registry in memory."""
+"""README's code, run: what it says is what happens, on a real Consul and the registries that come along."""
 
 import asyncio
 import re
@@ -14,15 +14,22 @@ from aiohttp.test_utils import TestServer
 
 from asyncsd import Backend, Discovery, Registration, TTLCheck
 from asyncsd.backends.consul import ConsulBackend
-from asyncsd.testing import MemoryBackend
+from asyncsd.testing import AgentThread, MemoryBackend
 from tests.examples.program import Program, eventually, gone, passing, registered
-from tests.support.consul import ConsulAgent
+from tests.support.consul import AGENTS, AgentProcess
 from tests.support.process import free_ports
 from tests.test_pages import ROOT, code
 
 README = ROOT / "README.md"
 
 real_consul = pytest.mark.server("consul")
+
+
+@pytest.fixture(params=["embedded", pytest.param("consul", marks=real_consul)])
+async def agent(request: pytest.FixtureRequest) -> AsyncGenerator[AgentProcess, None]:
+    """What README says of Consul, on one and on asyncsd's own agent."""
+    async with AGENTS[request.param]() as agent:
+        yield agent
 
 
 def text_for(url: str, port: int) -> str:
@@ -72,13 +79,13 @@ async def users() -> AsyncGenerator[Registration, None]:
         )
 
 
-@pytest.fixture(params=["memory", pytest.param("consul", marks=real_consul)])
+@pytest.fixture(params=["memory", "embedded", pytest.param("consul", marks=real_consul)])
 async def discovery(request: pytest.FixtureRequest) -> AsyncGenerator[Discovery[Any], None]:
     """A registry that knows an instance of "users"."""
     async with AsyncExitStack() as stack:
         backend: Backend = MemoryBackend()
-        if request.param == "consul":
-            backend = ConsulBackend((await stack.enter_async_context(ConsulAgent())).url)
+        if request.param != "memory":
+            backend = ConsulBackend((await stack.enter_async_context(AGENTS[request.param]())).url)
         me = await stack.enter_async_context(users())
         sd: Discovery[Any] = await stack.enter_async_context(Discovery(backend))
         await stack.enter_async_context(sd.register(me))
@@ -91,21 +98,18 @@ def test_it_has_a_program_near_its_top() -> None:
     assert "asyncio.run(main())" in lines[:40]
 
 
-@real_consul
-async def test_the_first_block_is_a_program(tmp_path: Path) -> None:
-    async with ConsulAgent() as agent:
-        program = tmp_path / "program.py"
-        program.write_text(next(code(README)).replace("http://127.0.0.1:8500", agent.url))
-        async with Program(str(program)) as it:
-            first, second = (await it.ends_well()).splitlines()
-        assert re.fullmatch(r"registered as greeter-127\.0\.0\.1-8080-[0-9a-f]{8}", first)
-        assert second == "calling http://127.0.0.1:8080/sayHello"
-        await gone(agent, "greeter")
+async def test_the_first_block_is_a_program(agent: AgentProcess, tmp_path: Path) -> None:
+    program = tmp_path / "program.py"
+    program.write_text(next(code(README)).replace("http://127.0.0.1:8500", agent.url))
+    async with Program(str(program)) as it:
+        first, second = (await it.ends_well()).splitlines()
+    assert re.fullmatch(r"registered as greeter-127\.0\.0\.1-8080-[0-9a-f]{8}", first)
+    assert second == "calling http://127.0.0.1:8080/sayHello"
+    await gone(agent, "greeter")
 
 
-@real_consul
-async def test_registering(capsys: pytest.CaptureFixture[str]) -> None:
-    async with ConsulAgent() as agent, Discovery(ConsulBackend(agent.url)) as sd:
+async def test_registering(agent: AgentProcess, capsys: pytest.CaptureFixture[str]) -> None:
+    async with Discovery(ConsulBackend(agent.url)) as sd:
         serve = readme()["serve"]
         async with running(serve(sd)) as serving:
 
@@ -152,25 +156,21 @@ async def test_a_service_is_called_by_its_name(discovery: Discovery[Any]) -> Non
     await within(10.0, readme()["by_name"](discovery))
 
 
-@real_consul
-async def test_an_aiohttp_application_registers_itself() -> None:
+async def test_an_aiohttp_application_registers_itself(agent: AgentProcess) -> None:
     (port,) = free_ports(1)
-    async with ConsulAgent() as agent:
-        app = web.Application()
-        async with running(readme(agent.url, port)["run"](app)):
-            assert set((await passing(agent, "greeter", 1)).values()) == {port}
-            async with (
-                aiohttp.ClientSession() as session,
-                session.get(f"http://127.0.0.1:{port}/") as response,
-            ):
-                assert response.status == 404
-        assert await registered(agent, "greeter") == {}
+    app = web.Application()
+    async with running(readme(agent.url, port)["run"](app)):
+        assert set((await passing(agent, "greeter", 1)).values()) == {port}
+        async with (
+            aiohttp.ClientSession() as session,
+            session.get(f"http://127.0.0.1:{port}/") as response,
+        ):
+            assert response.status == 404
+    assert await registered(agent, "greeter") == {}
 
 
-@real_consul
-async def test_a_fastapi_application_registers_itself_and_has_a_balancer() -> None:
+async def test_a_fastapi_application_registers_itself_and_has_a_balancer(agent: AgentProcess) -> None:
     async with (
-        ConsulAgent() as agent,
         users() as me,
         Discovery(ConsulBackend(agent.url)) as sd,
         sd.register(me),
@@ -204,3 +204,7 @@ async def test_a_fastapi_application_registers_itself_and_has_a_balancer() -> No
             await within(10.0, api(scope, receive, send))
         assert sent[1]["body"] == f'"127.0.0.1:{me.port}"'.encode()
         assert await registered(agent, "greeter") == {}
+
+
+async def test_a_service_is_tested_on_the_fixture(consul_agent: AgentThread) -> None:
+    await within(10.0, readme()["test_it_survives_the_registry"](consul_agent))
