@@ -36,7 +36,7 @@ Start = Callable[[], AgentProcess]
 
 SERVERS: dict[str, Start] = {
     CONSUL: lambda: ConsulAgent(limits={"http_max_conns_per_client": 10_000}),
-    OURS: lambda: EmbeddedAgent(connections=10_000),
+    OURS: lambda: EmbeddedAgent("--connections", "10000"),
 }
 FLOORS = {OURS: CONSUL}
 
@@ -288,6 +288,8 @@ def process_start(start: Start) -> float:
 IN_A_PROGRAM = """
 import asyncio, time
 import aiohttp
+from asyncsd import Discovery
+from asyncsd.backends.consul import ConsulBackend
 
 async def main():
     began = time.perf_counter()
@@ -302,7 +304,7 @@ asyncio.run(main())
 
 
 async def program_start() -> float:
-    """Seconds from the import, in a program that has aiohttp, until it has answered."""
+    """Seconds from the import, in a program that has the rest of asyncsd, until it has answered."""
     program = await asyncio.create_subprocess_exec(
         sys.executable, "-c", IN_A_PROGRAM, stdout=asyncio.subprocess.PIPE
     )

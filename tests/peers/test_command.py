@@ -106,7 +106,7 @@ class Commands:
 
 @pytest.fixture
 async def consul(tmp_path: Path) -> AsyncIterator[Commands]:
-    async with EmbeddedAgent(node=NODE) as ours, ConsulAgent(node_name=NODE) as real:
+    async with EmbeddedAgent("--node", NODE) as ours, ConsulAgent(node_name=NODE) as real:
         yield Commands(ours, real, tmp_path)
 
 

@@ -16,17 +16,6 @@ ClientKind: TypeAlias = Literal["aio", "direct"]
 
 __all__ = ["AGENTS", "AgentProcess", "ClientKind", "ConsulAgent", "ConsulCluster", "EmbeddedAgent", "find"]
 
-EMBEDDED = """
-import asyncio, json, sys
-from asyncsd.agent import Agent
-
-async def main() -> None:
-    async with Agent(**json.loads(sys.argv[1])):
-        await asyncio.get_running_loop().create_future()
-
-asyncio.run(main())
-"""
-
 
 def _has_leader(body: bytes) -> bool:
     return body.strip() not in (b"", b'""')
@@ -121,14 +110,14 @@ class AgentProcess:
 class EmbeddedAgent(AgentProcess):
     """`async with EmbeddedAgent() as agent:` is asyncsd's own agent as a process, at `agent.url`.
 
-    `options` are those of `asyncsd.agent.Agent`.
+    `options` are those of `asyncsd agent`.
     """
 
-    def __init__(self, **options: Any) -> None:
+    def __init__(self, *options: str) -> None:
         (port,) = free_ports(1)
         process = Process(
             sys.executable,
-            *("-c", EMBEDDED, json.dumps({"port": port, **options})),
+            *("-m", "asyncsd", "agent", "--port", str(port), *options),
             ready=http_ready(port, "/v1/status/leader", _has_leader),
         )
         super().__init__(port, process)
