@@ -68,7 +68,7 @@ endif
 
 .PHONY: test-py-consul
 test-py-consul: .venv-py-consul/.installed ## the tests of the client on consul.aio, with py-consul in its place
-	.venv-py-consul/bin/pytest -k aio tests/unit/backends tests/conformance tests/consul $(PYTEST_ARGS)
+	.venv-py-consul/bin/pytest -k aio tests/unit/backends tests/conformance tests/consul tests/peers $(PYTEST_ARGS)
 
 .PHONY: lint
 lint: $(VENV)/.installed ## ruff: errors, habits and format
