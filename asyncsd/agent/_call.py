@@ -12,6 +12,7 @@ from asyncsd._protocols import Clock
 
 from ._blocking import Wait, blocking
 from ._catalog import Found
+from ._decoding import DecodeError, parse
 from ._duration import seconds
 from ._errors import HTTPError
 from ._filter import FilterError, Keep, Kind, create_filter
@@ -82,9 +83,9 @@ class Call:
     async def body(self) -> Any:
         """The JSON of the body. HTTPError for what isn't JSON."""
         try:
-            return msgspec.json.decode(await self.request.read())
-        except msgspec.DecodeError as exc:
-            raise HTTPError(400, f"Request decode failed: {exc}") from exc
+            return parse(await self.request.read())
+        except DecodeError as exc:
+            raise HTTPError(400, f"Request decode failed: {exc}") from None
 
     def query(self) -> Query:
         """What all reads may be asked. HTTPError for what makes no sense."""
