@@ -25,6 +25,7 @@ CONSUL, OURS = "Consul", "asyncsd agent"
 CONNECTIONS = 8
 SECONDS = 0.5
 """How long a rate is measured in a round."""
+REGISTERED = 20
 CHANGES = 200
 CROWD_ROUNDS = 3
 """Rounds with those who wait by the thousand, at most: each takes seconds."""
@@ -88,35 +89,47 @@ async def rate(port: int, requests: Callable[[], bytes]) -> float:
         return sum(counts) / (time.perf_counter() - began)
 
 
-def fields(turn: int) -> tuple[int, int]:
-    """Number and change of a registration, so that each of 500 instances is changed in turn."""
-    change, number = divmod(turn, 500)
-    return number, change
+async def rates(
+    report: Report,
+    agents: dict[str, AgentProcess],
+    title: str,
+    requests: Callable[[str], Callable[[], bytes]],
+) -> None:
+    samples: dict[str, list[float]] = {name: [] for name in agents}
+    for _ in range(report.rounds):
+        for name, agent in agents.items():
+            samples[name].append(await rate(agent.port, requests(name)))
+    report.add(
+        title,
+        {name: figure(found) for name, found in samples.items()},
+        floors=FLOORS,
+        unit="a second",
+        by="median",
+    )
 
 
-async def rates(report: Report, agents: dict[str, AgentProcess]) -> None:
-    numbers = {name: iter(range(10_000_000)) for name in agents}
-    kinds: dict[str, Callable[[str], Callable[[], bytes]]] = {
-        "reads of a service of 5 instances": lambda _: lambda: reading("of-5"),
-        "reads of a service of 1,000 instances": lambda _: lambda: reading("of-1000"),
-        "registrations with a check": lambda name: lambda: registration("many", *fields(next(numbers[name]))),
-    }
+async def reads(report: Report, agents: dict[str, AgentProcess], size: int) -> None:
+    await everywhere(agents, f"of-{size}", size)
+    title = f"reads of a service of {size:,} instances"
+    await rates(report, agents, title, lambda _: lambda: reading(f"of-{size}"))
+
+
+async def registrations(report: Report, agents: dict[str, AgentProcess]) -> None:
+    """Change each of a few instances in turn: a real agent looks at all that it has each time."""
+    turns = {name: iter(range(10_000_000)) for name in agents}
+
+    def request(name: str) -> bytes:
+        change, number = divmod(next(turns[name]), REGISTERED)
+        return registration("many", number, change)
+
+    title = f"registrations with a check, of {REGISTERED} instances in turn"
+    await rates(report, agents, title, lambda name: lambda: request(name))
+
+
+async def everywhere(agents: dict[str, AgentProcess], service: str, size: int) -> None:
     for agent in agents.values():
         async with Connection(agent.port) as connection:
-            await fill(connection, "of-5", 5)
-            await fill(connection, "of-1000", 1_000)
-    for title, requests in kinds.items():
-        samples: dict[str, list[float]] = {name: [] for name in agents}
-        for _ in range(report.rounds):
-            for name, agent in agents.items():
-                samples[name].append(await rate(agent.port, requests(name)))
-        report.add(
-            title,
-            {name: figure(found) for name, found in samples.items()},
-            floors=FLOORS,
-            unit="a second",
-            by="median",
-        )
+            await fill(connection, service, size)
 
 
 # -- change to wake-up
@@ -330,8 +343,11 @@ async def starts(report: Report) -> None:
 async def compare(report: Report) -> None:
     async with AsyncExitStack() as stack:
         agents = {name: await stack.enter_async_context(start()) for name, start in SERVERS.items()}
-        await rates(report, agents)
+        await everywhere(agents, "of-5", 5)
         await wake_ups(report, agents)
+        await registrations(report, agents)
+        await reads(report, agents, 5)
+        await reads(report, agents, 1_000)
     await crowds(report)
     await starts(report)
 
