@@ -1,11 +1,13 @@
-"""A real Chromium in front of an agent's page."""
+"""A real Chromium in front of an agent's page: one for all tests, a window of its own for each."""
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, Protocol
 
 import aiohttp
 import pytest
-from playwright.async_api import Browser, Page, Request, async_playwright
+import pytest_asyncio
+from playwright.async_api import Browser, BrowserContext, Page, Request, async_playwright
 
 from asyncsd.agent import Agent
 from tests.support.process import find
@@ -39,13 +41,21 @@ class Open(Protocol):
     ) -> Page: ...
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="session")
+async def _nothing_left() -> AsyncIterator[None]:
+    """As for all tests, on the loop that these share with the browser."""
+    yield
+    left = [task for task in asyncio.all_tasks() if task.get_name().startswith("asyncsd:")]
+    assert not left, f"tasks left running: {left}"
+
+
+@pytest_asyncio.fixture(loop_scope="session")
 async def agent() -> AsyncIterator[Agent]:
     async with Agent() as agent:
         yield agent
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="session")
 async def put(agent: Agent) -> AsyncIterator[Put]:
     """Sends a request that changes something, and sees that it was taken."""
     async with aiohttp.ClientSession() as session:
@@ -57,18 +67,20 @@ async def put(agent: Agent) -> AsyncIterator[Put]:
         yield send
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def browser() -> AsyncIterator[Browser]:
+    asyncio.get_running_loop().set_debug(False)  # Playwright makes thousands of tasks: twice as slow with it.
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(executable_path=find("chromium"), args=FLAGS)
         yield browser
         await browser.close()
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="session")
 async def open_page(agent: Agent, browser: Browser) -> AsyncIterator[Open]:
     """At the end no page may have complained, nor asked anybody but the agent for anything."""
     complaints: list[str] = []
+    windows: list[BrowserContext] = []
 
     async def open_page(
         fragment: str = "#/",
@@ -82,6 +94,7 @@ async def open_page(agent: Agent, browser: Browser) -> AsyncIterator[Open]:
         window = await browser.new_context(
             color_scheme=theme, viewport={"width": size[0], "height": size[1]}, **context
         )
+        windows.append(window)
         page = await window.new_page()
 
         def heard(text: str) -> None:
@@ -102,6 +115,8 @@ async def open_page(agent: Agent, browser: Browser) -> AsyncIterator[Open]:
         return page
 
     yield open_page
+    for window in windows:
+        await window.close()
     assert complaints == []
 
 

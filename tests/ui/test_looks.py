@@ -8,7 +8,7 @@ from playwright.async_api import Page, expect
 
 from tests.ui.conftest import Open, Put, service
 
-pytestmark = pytest.mark.server("chromium")
+pytestmark = [pytest.mark.server("chromium"), pytest.mark.asyncio(loop_scope="session")]
 
 # Of each text that shows: its contrast with what is behind it, by WCAG 2.2's formula.
 FAINT = """() => {

@@ -5,12 +5,13 @@ import re
 from collections.abc import AsyncIterator
 
 import pytest
+import pytest_asyncio
 from playwright.async_api import expect
 
 from asyncsd.agent import Agent
 from tests.ui.conftest import Open, Put, service
 
-pytestmark = pytest.mark.server("chromium")
+pytestmark = [pytest.mark.server("chromium"), pytest.mark.asyncio(loop_scope="session")]
 
 HOSTILE = '<script>alert(1)</script>"><img src=x onerror=alert(2)>'
 
@@ -163,7 +164,7 @@ async def test_a_page_without_its_agent_says_so_and_keeps_what_it_knows(
 
 
 class TestWithTokens:
-    @pytest.fixture
+    @pytest_asyncio.fixture(loop_scope="session")
     async def agent(self) -> AsyncIterator[Agent]:
         async with Agent(token="all", read_token="sesame") as agent:
             yield agent
