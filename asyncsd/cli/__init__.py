@@ -3,6 +3,7 @@
 import argparse
 import sys
 from collections.abc import Sequence
+from importlib.metadata import version
 
 __all__ = ["main"]
 
@@ -12,6 +13,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="asyncsd", description="Service discovery and client-side load balancing for asyncio."
     )
+    parser.add_argument("--version", action="version", version=f"asyncsd {version('asyncsd')}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
 
     from ._agent import add_command
@@ -20,6 +22,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         status: int = options.run(options)
+    except KeyboardInterrupt:  # While it starts; and where there are no signals on a loop.
+        return 130
     except BrokenPipeError:  # Nobody reads any more.
         sys.stderr.close()
         return 1

@@ -4,6 +4,7 @@ import argparse
 import asyncio
 import contextlib
 import logging
+import math
 import signal
 import sys
 from pathlib import Path
@@ -57,6 +58,20 @@ def add_command(commands: "Commands") -> None:
         "--connections", type=int, default=200, help="how many a client address may hold (%(default)s)"
     )
     parser.add_argument(
+        "--deregister-after-min",
+        type=_seconds,
+        default=60.0,
+        metavar="SECONDS",
+        help="an instance is critical so long at least before it is removed (%(default)g, as with Consul)",
+    )
+    parser.add_argument(
+        "--reap-interval",
+        type=_seconds,
+        default=30.0,
+        metavar="SECONDS",
+        help="how often it looks for those to remove (%(default)g, as Consul)",
+    )
+    parser.add_argument(
         "--token-file", type=Path, metavar="FILE", help="holds the token without which nothing is allowed"
     )
     parser.add_argument(
@@ -79,6 +94,8 @@ def run(options: argparse.Namespace) -> int:
             datacenter=options.datacenter,
             advertise=options.advertise,
             connections=options.connections,
+            deregister_after_min=options.deregister_after_min,
+            reap_interval=options.reap_interval,
             token=_token(options.token_file),
             read_token=_token(options.read_token_file),
         )
@@ -86,8 +103,6 @@ def run(options: argparse.Namespace) -> int:
     except (OSError, ValueError) as exc:
         print(f"asyncsd agent: {_reason(exc)}", file=sys.stderr)  # noqa: T201
         return 1
-    except KeyboardInterrupt:  # Where there are no signals on a loop.
-        pass
     return 0
 
 
@@ -125,3 +140,13 @@ def _port(text: str) -> int:
     if not (text.isascii() and text.isdigit() and int(text) <= 65535):
         raise argparse.ArgumentTypeError(f"{text!r} is no port: they are from 0 to 65535")
     return int(text)
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not 0 < seconds < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds above 0")
+    return seconds

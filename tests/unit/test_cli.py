@@ -137,6 +137,8 @@ def run(*arguments: str) -> "subprocess.CompletedProcess[str]":
     [
         (["--port", "http"], 2, "'http' is no port"),
         (["--port", "65536"], 2, "'65536' is no port"),
+        (["--reap-interval", "0"], 2, "'0' is no number of seconds"),
+        (["--deregister-after-min", "nan"], 2, "'nan' is no number of seconds"),
         (["--port", "0", "--connections", "0"], 1, "connections 0"),
         (["--port", "0", "--token-file", "/no/such/file"], 1, "/no/such/file: No such file"),
         (["--port", "0", "--host", "192.0.2.1"], 1, "192.0.2.1 is no address of this machine"),
@@ -148,6 +150,42 @@ def test_what_makes_no_sense_is_told_in_a_line(arguments: list[str], status: int
     assert done.returncode == status
     assert text in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_an_instance_that_stays_critical_goes_as_soon_as_the_options_say() -> None:
+    check = {"CheckID": "c", "TTL": "60s", "DeregisterCriticalServiceAfter": "10ms"}
+    with Command("--deregister-after-min", "0.02", "--reap-interval", "0.02") as agent:
+        url = agent.url()
+        body = {"Name": "web", "ID": "web-1", "Check": check}
+        assert call(f"{url}/v1/agent/service/register", "PUT", body) == 200
+        assert call(f"{url}/v1/agent/check/fail/c", "PUT") == 200
+        agent.until("web-1 is deregistered: its check c was critical for more than 0.02 s")
+
+
+def test_the_command_says_its_version() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "asyncsd", "--version"], capture_output=True, text=True, check=True
+    )
+    assert re.fullmatch(r"asyncsd \d+\.\d+\.\d+\n", done.stdout)
+
+
+INTERRUPTED = """
+import os, signal, sys
+from asyncsd.cli import main
+
+class Importing:
+    def find_spec(self, name, path=None, target=None):
+        if name == "asyncsd.agent":
+            os.kill(os.getpid(), signal.SIGINT)
+
+sys.meta_path.insert(0, Importing())
+sys.exit(main(["agent", "--port", "0"]))
+"""
+
+
+def test_ctrl_c_while_it_starts_ends_it_without_a_word() -> None:
+    done = subprocess.run([sys.executable, "-c", INTERRUPTED], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
 
 
 def test_tokens_come_from_files(tmp_path: Path) -> None:
