@@ -14,7 +14,6 @@ from journal import Journal
 HERE = Path(__file__).parent
 GREETER_PROGRAM = str(HERE.parent / "say_hello" / "service.py")
 CLOCK_PROGRAM = str(HERE / "clock.py")
-AGENT_PROGRAM = str(HERE / "agent.py")
 TETHER = str(HERE / "tether.py")
 
 LINGER = 6.0

@@ -51,9 +51,9 @@ def frame(stage: Stage, height: int) -> RenderableType:
 
 def _head(stage: Stage) -> Table:
     head = Table.grid(expand=True)
-    head.add_column(no_wrap=True)
-    head.add_column(justify="right")
-    head.add_row(Text(stage.title, "bold"), Text(f"{stage.journal.now:.1f} s", "dim"))
+    head.add_column(no_wrap=True, ratio=1)
+    head.add_column(no_wrap=True, justify="right")
+    head.add_row(Text(stage.title, "bold"), Text(f"  {stage.journal.now:.1f} s", "dim"))
     return head
 
 

@@ -1,6 +1,12 @@
-"""The demonstration's own registry: the embedded agent, as a process that can be killed and started again."""
+"""The demonstration's own registry: the embedded agent, as a process that can be killed and started again.
 
-from fleet import AGENT_PROGRAM, Fleet, Member, free_port
+A Consul removes an instance that stays critical after a minute at the least; this one after a few seconds, so
+that it can be seen.
+"""
+
+from fleet import Fleet, Member, free_port
+
+AGENT = ("-m", "asyncsd", "agent", "--deregister-after-min", "1", "--reap-interval", "0.5")
 
 
 class OwnRegistry:
@@ -20,7 +26,7 @@ class OwnRegistry:
 
     async def start(self) -> None:
         """Start it, again too: on the same port, and empty."""
-        self._member = await self._fleet.start("the agent", AGENT_PROGRAM, str(self._port))
+        self._member = await self._fleet.start("the agent", *AGENT, "--port", str(self._port))
 
     async def kill(self) -> None:
         """End it as a power cut would, and with it all that was registered."""

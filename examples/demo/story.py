@@ -23,7 +23,7 @@ class Outcome(NamedTuple):
 
 
 RESTART = Phase(
-    "the registry dies", "it comes back empty; calls go on, and all register again", phases.restart_registry
+    "the registry dies", "calls go on, and all register with the new one", phases.restart_registry
 )
 STORY = (
     Phase("three instances", "with HTTP checks, called through a balancer", phases.start_three),

@@ -1,12 +1,13 @@
 """What was shown, at the end."""
 
+import shutil
 import textwrap
 from collections.abc import Iterable, Sequence
 
 from story import Outcome
 from tally import Tally, milliseconds
 
-COLUMNS = 80
+COLUMNS = min(110, shutil.get_terminal_size().columns)
 MARKS = {True: "ok", False: "FAILED", None: "-"}
 
 

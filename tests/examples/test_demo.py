@@ -109,6 +109,14 @@ async def test_ctrl_c_ends_it_and_all_that_it_started() -> None:
         assert not run.processes()
 
 
+async def test_ctrl_c_while_it_starts_is_no_traceback(tmp_path: Path) -> None:
+    interrupt = "import os, signal\nos.kill(os.getpid(), signal.SIGINT)\n"
+    (tmp_path / "aiohttp.py").write_text(interrupt)  # What it imports first, of all that takes its time.
+    async with Program(DEMO, PYTHONPATH=str(tmp_path)) as program:
+        assert await program.ends_well(status=130) == "stopped; nothing is left running\n"
+        assert program.errors == ""
+
+
 @pytest.mark.server("consul")
 async def test_killed_itself_it_leaves_neither_a_process_nor_a_registration(agent: ConsulAgent) -> None:
     async with demonstration("--registry", agent.url) as run:
