@@ -4,6 +4,7 @@ import logging
 import random
 from typing import Self
 
+import anyio
 from aiohttp import web
 
 from asyncsd._clock import LoopClock
@@ -22,8 +23,8 @@ __all__ = ["Agent"]
 
 logger = logging.getLogger("asyncsd.agent")
 
-LINGER = 2.0
-"""Seconds for the checks to end."""
+LINGER, CLOSE = 2.0, 5.0
+"""Seconds for the checks to end, and for all of it."""
 
 
 class Agent:
@@ -94,7 +95,7 @@ class Agent:
             body_size=config.body_size,
         )
         self._registry: Registry | None = None
-        self._opening = False
+        self._turns = anyio.Lock(fast_acquire=True)  # asyncio's would stay with the first loop.
         self._requests = 0
 
     def __repr__(self) -> str:
@@ -122,7 +123,8 @@ class Agent:
         OSError if the port is taken, with the remedy; RuntimeError if it is open. On cancellation it isn't
         open, and nothing is left.
         """
-        await self._open()
+        async with self._turns:
+            await self._open()
         return self
 
     async def __aexit__(self, *exc_info: object) -> None:
@@ -131,16 +133,9 @@ class Agent:
     async def aclose(self) -> None:
         """Stop, and cut all connections: takes a tenth of a second at most. Idempotent, from any task.
 
-        A cancellation is raised once it has stopped.
+        It returns once the agent has stopped, whoever began that. A cancellation is raised then, too.
         """
-        registry, self._registry = self._registry, None
-        if registry is not None:
-            logger.info("agent at %s stops", self.url)
-        try:
-            await self._server.aclose()
-        finally:
-            if registry is not None:
-                await finish(registry.aclose(), LINGER, role="close", service="agent")
+        await finish(self._close_in_turn(), CLOSE, role="close", service="agent")
 
     def fail(self, status: int = 500, *, text: str = "", path: str = "") -> Fault:
         """Answer every request, or those to paths that begin with `path`, with this status from now on."""
@@ -179,10 +174,11 @@ class Agent:
 
         Connections are cut. On cancellation it is closed.
         """
-        if self._registry is None:
-            raise self._not_open()
-        await self.aclose()
-        await self._open()
+        async with self._turns:
+            if self._registry is None:
+                raise self._not_open()
+            await self._close()
+            await self._open()
 
     @property
     def _opened(self) -> Registry:
@@ -195,17 +191,10 @@ class Agent:
         return RuntimeError("this agent isn't open: use it inside `async with Agent() as agent:`")
 
     async def _open(self) -> None:
-        if self._opening or self._registry is not None:
+        if self._registry is not None:
             raise RuntimeError(f"this agent is open already, at {self.url}: make another one")
-        self._opening = True
-        try:
-            await self._server.open()
-            self._registry = Registry(self._config, port=self._server.port, clock=self._clock, rng=self._rng)
-        except BaseException:
-            await self._server.aclose()
-            raise
-        finally:
-            self._opening = False
+        await self._server.open()
+        self._registry = Registry(self._config, port=self._server.port, clock=self._clock, rng=self._rng)
         logger.info("agent at %s", self.url)
         if not self._config.is_local and self._config.token is None:
             logger.warning(
@@ -213,6 +202,21 @@ class Agent:
                 "or let it listen on 127.0.0.1",
                 self.url,
             )
+
+    async def _close_in_turn(self) -> None:
+        async with self._turns:
+            await self._close()
+
+    async def _close(self) -> None:
+        registry = self._registry
+        if registry is None:
+            return
+        logger.info("agent at %s stops", self.url)
+        try:
+            await self._server.aclose()
+        finally:
+            self._registry = None  # Not before: requests that came meanwhile are answered by it.
+            await finish(registry.aclose(), LINGER, role="close", service="checks")
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         path = request.rel_url.path
@@ -224,6 +228,8 @@ class Agent:
     async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
         try:
             return await self._router.answer(request, self._opened)
+        except ConnectionError:
+            return web.Response()  # The client has gone, and nobody gets this.
         except Exception:
             logger.exception("%s %s: a bug of the agent's", request.method, request.rel_url.path)
             return web.Response(status=500, text="Internal error of the agent: its log tells more")

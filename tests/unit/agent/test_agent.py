@@ -44,6 +44,11 @@ def port_of(agent: Agent) -> int:
     return int(agent.url.rpartition(":")[2])
 
 
+def listens(agent: Agent) -> bool:
+    with socket.socket() as client:
+        return client.connect_ex(("127.0.0.1", port_of(agent))) == 0
+
+
 async def block(agent: Agent, count: int) -> list[socket.socket]:
     """So many clients that wait in a blocking query, without a task of theirs."""
     clients = []
@@ -134,6 +139,55 @@ async def test_closing_is_idempotent_and_anybodys() -> None:
             agent.forget()
         with pytest.raises(RuntimeError, match="isn't open"):
             await agent.restart()
+
+
+async def test_who_closes_it_while_another_does_waits_until_it_has_stopped() -> None:
+    agent = Agent()
+    async with agent:
+        clients = await block(agent, 10)
+        first = asyncio.create_task(agent.aclose())
+        await asyncio.sleep(0)
+        await agent.aclose()
+        assert not agent.is_open
+        assert not listens(agent)
+        await first
+        for client in clients:
+            client.close()
+
+
+@pytest.mark.parametrize("turns", range(6))
+async def test_who_closes_it_while_it_opens_or_restarts_leaves_it_open_or_closed(turns: int) -> None:
+    agent = Agent()
+    for begin in (agent.__aenter__, agent.restart):
+        beginning = asyncio.ensure_future(begin())
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        closing = asyncio.create_task(agent.aclose())
+        await asyncio.gather(beginning, closing, return_exceptions=True)
+        assert agent.is_open == listens(agent)
+        await agent.aclose()
+        assert not listens(agent)
+        await agent.__aenter__()
+    await agent.aclose()
+
+
+async def test_restarts_at_once_come_one_after_the_other() -> None:
+    async with Agent() as agent:
+        await asyncio.gather(agent.restart(), agent.restart())
+        assert await services(agent) == {"consul"}
+
+
+async def test_requests_that_come_while_it_closes_meet_no_bug(caplog: pytest.LogCaptureFixture) -> None:
+    data = b"GET /v1/catalog/services HTTP/1.1\r\nHost: x\r\n\r\n" * 20
+    async with Agent() as agent:
+        for turns in range(12):
+            client = socket.create_connection(("127.0.0.1", port_of(agent)))
+            client.sendall(data)
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            await agent.restart()
+            client.close()
+    assert "bug" not in caplog.text
 
 
 async def test_closing_is_quick_while_500_queries_wait_and_leaves_nothing() -> None:

@@ -185,6 +185,15 @@ async def test_a_client_that_goes_while_it_waits_leaves_nothing(caplog: pytest.L
     assert not complaints(caplog)
 
 
+async def test_a_client_that_goes_before_its_stream_begins_is_no_bug(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with Agent() as agent:
+        for _ in range(50):
+            await say(agent, b"GET /ui/events HTTP/1.1\r\nHost: x\r\n\r\n", end=True)
+    assert not complaints(caplog)
+
+
 @pytest.mark.parametrize("data", [b"", REQUEST[:20]], ids=["nothing", "half a head"])
 async def test_a_client_that_never_asks_is_let_go(data: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(server, "HEAD_TIMEOUT", 0.05)
