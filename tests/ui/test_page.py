@@ -185,9 +185,28 @@ class TestWithTokens:
         assert await (await sent.value).header_value("X-Consul-Token") == "sesame"
         await expect(page.locator("#services a")).to_have_count(1)
         await expect(page.locator(".start")).to_contain_text('-H "X-Consul-Token: $TOKEN"')
+        await expect(page.locator(".start")).to_contain_text("?token_file=token")
         kept = "JSON.stringify([{...localStorage}, {...sessionStorage}, document.cookie, location.href])"
         assert "sesame" not in await page.evaluate(kept)
         await expect(field).to_have_value("")
+
+    async def test_who_put_the_question_aside_is_asked_again_by_keyboard_too(self, open_page: Open) -> None:
+        page = await open_page(live=False, excuse="403")
+        field = page.get_by_label("Token", exact=True)
+        await expect(field).to_be_focused()
+        await page.keyboard.type("sesame")
+        await page.keyboard.press("Escape")
+        await expect(field).to_be_hidden()
+        await expect(page.locator("#link-text")).to_have_text("No access")  # what was typed isn't sent
+        button = page.get_by_role("button", name="Give a token")
+        await button.focus()
+        await page.keyboard.press("Enter")
+        await expect(field).to_be_focused()
+        await expect(field).to_have_value("")
+        await page.keyboard.type("sesame")
+        await page.keyboard.press("Enter")
+        await expect(page.locator("#link-text")).to_have_text("Live")
+        await expect(button).to_be_hidden()
 
     async def test_the_page_comes_back_with_its_token_after_a_restart(
         self, agent: Agent, open_page: Open

@@ -2,16 +2,18 @@
 
 import { setText } from "./dom.js";
 
+const ACTIONS = { lost: "Retry now", forbidden: "Give a token" };
+
 export class Connection {
   constructor(stream) {
     this.stream = stream;
     this.box = document.getElementById("link");
     this.text = document.getElementById("link-text");
-    this.retry = document.getElementById("link-retry");
+    this.action = document.getElementById("link-action");
     this.dialog = document.getElementById("token");
     this.timer = 0;
     this.lost = 0; // when the stream was lost; 0 while it isn't
-    this.retry.addEventListener("click", () => stream.connect());
+    this.action.addEventListener("click", () => (this.lost ? stream.connect() : this.dialog.showModal()));
     addEventListener("online", () => this.lost && stream.connect());
     document.addEventListener("visibilitychange", () => document.hidden || (this.lost && stream.connect()));
     this.#ask();
@@ -24,6 +26,7 @@ export class Connection {
       this.dialog.close();
       this.#show("live", "Live");
     } else if (name === "forbidden") {
+      this.lost = 0;
       this.#show("forbidden", "No access");
       setText(document.getElementById("token-text"), detail
         ? "The agent refused this token. It has to be one that may read services and nodes."
@@ -32,7 +35,6 @@ export class Connection {
     } else if (name === "waiting") {
       this.lost ||= Date.now();
       this.box.title = detail.why;
-      this.retry.hidden = false;
       // Spoken once, not with each try; a blip is not worth a word.
       this.timer = setTimeout(() => this.#show("lost", "Reconnecting"), Date.now() - this.lost > 300 ? 0 : 300);
     } else if (!this.lost) this.#show("connecting", "Connecting");
@@ -42,20 +44,17 @@ export class Connection {
     this.box.dataset.state = state;
     document.body.dataset.link = state;
     setText(this.text, text);
-    this.retry.hidden = state !== "lost";
+    setText(this.action, ACTIONS[state] ?? "");
+    this.action.hidden = !(state in ACTIONS);
     if (state !== "lost") this.box.title = "";
   }
 
   #ask() {
     const value = document.getElementById("token-value");
-    this.dialog.addEventListener("close", () => {
-      if (!value.value) return;
+    this.dialog.addEventListener("submit", () => {
       this.stream.token = value.value;
-      value.value = "";
       this.stream.connect();
     });
-    this.box.addEventListener("click", () => {
-      if (this.box.dataset.state === "forbidden") this.dialog.showModal();
-    });
+    this.dialog.addEventListener("close", () => (value.value = "")); // also by Escape, which gives none
   }
 }

@@ -53,11 +53,11 @@ export class Filter {
     for (const status of STATUSES) {
       const number = counts[status];
       all += number;
-      setText(this.numbers[status], String(number));
+      setText(this.numbers[status], number.toLocaleString("en"));
       const { radio, label } = this.choices[status];
       label.hidden = number === 0 && !radio.checked;
     }
-    setText(this.numbers[""], String(all));
+    setText(this.numbers[""], all.toLocaleString("en"));
   }
 
   // Whether something with this status, these words and these tags is looked for. Every word has to be found;

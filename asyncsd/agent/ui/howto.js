@@ -10,7 +10,7 @@ export function howTo(token) {
     h("p", {}, "Register a service, and it appears here at once. From a shell:"),
     code(`curl -X PUT ${origin}/v1/agent/service/register \\\n${token ? `  -H "X-Consul-Token: $TOKEN" \\\n` : ""}  -d '{"Name": "web", "Address": "127.0.0.1", "Port": 8080, "Tags": ["v1"]}'`, "shell command"),
     h("p", {}, "Or from a program, for as long as it runs:"),
-    code(`from asyncsd import Discovery, Registration\n\nme = Registration(service="web", port=8080)\nasync with Discovery.from_url("consul://${host}") as sd, sd.register(me):\n    ...`, "Python code"),
+    code(`from asyncsd import Discovery, Registration\n\nme = Registration(service="web", port=8080)\nasync with Discovery.from_url("consul://${host}${token ? "?token_file=token" : ""}") as sd:\n    async with sd.register(me):\n        ...`, "Python code"),
   ];
 }
 

@@ -69,7 +69,7 @@ class Row {
     this.link.dataset.status = service.status;
     this.mark.replaceChildren(icon(service.status), h("span.unseen", {}, `${LABELS[service.status]}: `));
     this.number.replaceChildren(
-      good === total ? String(total) : `${good}/${total}`,
+      good === total ? total.toLocaleString("en") : `${good.toLocaleString("en")}/${total.toLocaleString("en")}`,
       h("span.unseen", {}, total === 1 ? " instance" : good === total ? " instances" : " instances passing"),
     );
     this.tags.replaceChildren(...service.tags.slice(0, 12).map((tag) => named(tag)));
