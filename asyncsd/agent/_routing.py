@@ -10,6 +10,7 @@ from urllib.parse import unquote
 from aiohttp import web
 
 from ._call import Call, HTTPError
+from ._filter import FilterError
 from ._registry import Registry
 
 __all__ = ["Endpoint", "Route", "Router"]
@@ -76,6 +77,8 @@ class Router:
             return await route.endpoint(call)
         except HTTPError as exc:
             return web.Response(status=exc.status, text=exc.text, headers=exc.headers)
+        except FilterError as exc:  # too much work
+            return web.Response(status=400, text=str(exc))
 
     def _moved(self, path: str) -> str | None:
         """Where a path is sent that isn't clean ("//", "..") or lacks the "/" at its end."""

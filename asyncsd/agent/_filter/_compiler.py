@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
+from ._effort import Effort
 from ._kinds import Items, Kind, Map, Record, Scalar, convert
 from ._parser import All, Any_, Expression, FilterError, Match, Not, Operator
 from ._quote import quote
@@ -25,30 +26,33 @@ FALSE_OF_A_MISSING_KEY: tuple[Operator, ...] = ("Equal", "Is Not Empty", "In")
 """What doesn't hold of a key that a map doesn't have. All else does, "matches" too, as in go-bexpr 0.1.2."""
 
 
-def compile_expression(expression: Expression, kind: Kind) -> Keep:
-    """The function that tells whether a value of this kind is meant. FilterError if it can't be asked so."""
+def compile_expression(expression: Expression, kind: Kind, effort: Effort) -> Keep:
+    """The function that tells whether a value of this kind is meant. FilterError if it can't be asked so.
+
+    What it does it takes from `effort`, and raises FilterError once there is none left.
+    """
     match expression:
         case Match():
-            return _match(expression, kind)
+            return _match(expression, kind, effort)
         case Not(operand):
-            contrary = compile_expression(operand, kind)
+            contrary = compile_expression(operand, kind, effort)
             return lambda value: not contrary(value)
         case All(operands):
-            every = [compile_expression(operand, kind) for operand in operands]
+            every = [compile_expression(operand, kind, effort) for operand in operands]
             return lambda value: all(keep(value) for keep in every)
         case Any_(operands):
-            either = [compile_expression(operand, kind) for operand in operands]
+            either = [compile_expression(operand, kind, effort) for operand in operands]
             return lambda value: any(keep(value) for keep in either)
 
 
-def _match(match: Match, kind: Kind) -> Keep:
+def _match(match: Match, kind: Kind, effort: Effort) -> Keep:
     kinds: list[Kind] = [kind]
     for number, name in enumerate(match.selector, start=1):
         inner = _select(kinds[-1], name)
         if inner is None:
             raise FilterError(f"Selector {_quoted(match.selector[:number])} is not valid")
         kinds.append(inner)
-    keep = _test(match, kinds.pop())
+    keep = _test(match, kinds.pop(), effort)
     for outer, name in zip(reversed(kinds), reversed(match.selector), strict=True):
         keep = _within(outer, name, match.operator, keep)
     return keep
@@ -75,16 +79,22 @@ def _within(kind: Kind, name: str, operator: Operator, keep: Keep) -> Keep:
     return lambda value: keep(get(value))
 
 
-def _test(match: Match, kind: Kind) -> Keep:
+def _test(match: Match, kind: Kind, effort: Effort) -> Keep:
     """The comparison itself."""
     selector, operator = _quoted(match.selector), match.operator
     if operator not in kind.operators:
         raise FilterError(f'Invalid match operator "{operator}" for selector {selector}')
-    keep = _positive(match, kind, CONTRARY.get(operator, operator))
-    return (lambda value: not keep(value)) if operator in CONTRARY else keep
+    keep = _positive(match, kind, CONTRARY.get(operator, operator), effort)
+    contrary = operator in CONTRARY
+
+    def test(value: Any) -> bool:
+        effort.spend(1)
+        return keep(value) != contrary
+
+    return test
 
 
-def _positive(match: Match, kind: Kind, operator: Operator) -> Keep:
+def _positive(match: Match, kind: Kind, operator: Operator, effort: Effort) -> Keep:
     if match.value is None:
         return lambda value: not value
     try:
@@ -96,7 +106,7 @@ def _positive(match: Match, kind: Kind, operator: Operator) -> Keep:
         return lambda value: bool(value == wanted)
     if operator == "Matches":
         try:
-            return Regexp(match.value).found_in
+            return Regexp(match.value, effort).found_in
         except RegexpError as exc:
             what = f"Failed to compile regular expression {quote(match.value)}"
             raise FilterError(f"{what}: {exc}") from None

@@ -34,9 +34,9 @@ class Char:
 
 @dataclass(frozen=True, slots=True)
 class Assertion:
-    """A place: `holds(text, at)`."""
+    """A place: `holds(before, after)` of the characters on both sides, "" where there is none."""
 
-    holds: Callable[[str, int], bool]
+    holds: Callable[[str, str], bool]
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,17 +74,12 @@ def _is_word(char: str) -> bool:
     return char == "_" or (char.isascii() and char.isalnum())
 
 
-def _at_boundary(text: str, at: int) -> bool:
-    before = at > 0 and _is_word(text[at - 1])
-    return before != (at < len(text) and _is_word(text[at]))
-
-
-BEGIN = Assertion(lambda _, at: at == 0)
-END = Assertion(lambda text, at: at == len(text))
-LINE_BEGIN = Assertion(lambda text, at: at == 0 or text[at - 1] == "\n")
-LINE_END = Assertion(lambda text, at: at == len(text) or text[at] == "\n")
-BOUNDARY = Assertion(_at_boundary)
-NO_BOUNDARY = Assertion(lambda text, at: not _at_boundary(text, at))
+BEGIN = Assertion(lambda before, _: not before)
+END = Assertion(lambda _, after: not after)
+LINE_BEGIN = Assertion(lambda before, _: before in ("", "\n"))
+LINE_END = Assertion(lambda _, after: after in ("", "\n"))
+BOUNDARY = Assertion(lambda before, after: _is_word(before) != _is_word(after))
+NO_BOUNDARY = Assertion(lambda before, after: _is_word(before) == _is_word(after))
 
 PERL: Final[dict[str, Accept]] = {
     "d": lambda char: "0" <= char <= "9",
@@ -172,7 +167,7 @@ class _Parser:
             if not parts:
                 raise RegexpError("missing argument to repetition operator", operator)
             parts[-1] = Repeat(parts[-1], *counts)
-            if not _fits(parts[-1], MOST_REPEATS):
+            if max(counts) > 1 and not _fits(parts[-1], MOST_REPEATS):
                 raise RegexpError("invalid repeat count", operator)
             repeated = operator
         return parts[0] if len(parts) == 1 else Sequence(tuple(parts))

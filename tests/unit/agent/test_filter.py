@@ -1,7 +1,9 @@
 """Filter expressions by themselves: what they keep, what they refuse, and that nobody can hang them."""
 
 import contextlib
+import re
 import time
+import warnings
 
 import pytest
 from hypothesis import given
@@ -179,6 +181,38 @@ def test_a_pattern_matches_as_gos(pattern: str, text: str, found: bool) -> None:
 def test_any_pattern_is_refused_or_run(pattern: str, text: str) -> None:
     with contextlib.suppress(RegexpError):
         Regexp(pattern).found_in(text)
+
+
+@pytest.mark.parametrize(
+    "pattern", ["a" * 20_000, "a{1000}" * 100, "(" * 90 + "a" * 9000 + ")*" * 90 + "a{999}" * 2]
+)
+def test_a_pattern_may_not_be_too_large(pattern: str) -> None:
+    with pytest.raises(RegexpError, match="expression too large"):
+        Regexp(pattern)
+
+
+def test_a_filter_may_not_take_more_than_its_share_of_work() -> None:
+    slow = "(a?){1000}a{1000}$"
+    keep = create_filter(f"ID matches `{slow}`", NODE_SERVICE)
+    with pytest.raises(FilterError, match="too much work"):
+        keep(Service(id="a" * 2000 + "b", service="web"))
+    with pytest.raises(FilterError, match="too much work"):
+        create_filter(" or ".join([f"ID matches `{slow}`"] * 1000), NODE_SERVICE)
+
+
+def test_a_filter_of_many_instances_is_no_work() -> None:
+    keep = create_filter('ID matches "^web-[0-9]+$" and Meta.zone != eu', NODE_SERVICE)
+    assert all(keep(Service(id=f"web-{number}", service="web")) for number in range(20_000))
+
+
+@given(st.text("ab(|)*?+.[^]", max_size=12), st.lists(st.text("ab_ \n", max_size=6), max_size=4))
+def test_a_pattern_finds_what_pythons_finds_and_remembers_nothing_wrong(
+    pattern: str, texts: list[str]
+) -> None:
+    with contextlib.suppress(RegexpError, re.error), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        ours, pythons = Regexp(pattern), re.compile(pattern)
+        assert [ours.found_in(text) for text in texts] == [bool(pythons.search(text)) for text in texts]
 
 
 def test_groups_may_not_nest_without_end() -> None:
