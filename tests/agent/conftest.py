@@ -20,7 +20,8 @@ async def consul_ports() -> AsyncIterator[list[int]]:
     async with ConsulAgent(ports=ports, node_name=NODE, check_update_interval="0s") as agent:
         async with asyncio.timeout(30):
             while True:  # the agent enters its own node, with meta, a while after the leader did
-                if (await agent.get(f"/v1/catalog/node/{NODE}"))["Node"]["Meta"]:
+                found = await agent.get(f"/v1/catalog/node/{NODE}")
+                if found and found["Node"]["Meta"]:
                     break
                 await asyncio.sleep(0.05)
         yield ports
