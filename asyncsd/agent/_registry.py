@@ -52,7 +52,7 @@ class Registry:
             rng=rng,
             output_interval=config.check_update_interval,
         )
-        self._enter(port)
+        self._enter()
         # From here on, so that its own entry is no news.
         self.timeline = Timeline(clock)
         self.catalog.observer = self.timeline.observe
@@ -84,6 +84,7 @@ class Registry:
         """Mend, at each interval, what the catalog says of this node. Until cancelled."""
         while True:
             await self.clock.sleep(self.config.sync_interval)
+            self._enter()
             self.local.sync()
 
     def _checked(self, check_id: str, status: Status, output: str) -> None:
@@ -93,8 +94,8 @@ class Registry:
         self.local.remove_service(service_id)
         self.timeline.reaped(self.node.node, service_id)
 
-    def _enter(self, port: int) -> None:
-        """Enter the agent itself, as a server of Consul's does."""
+    def _enter(self) -> None:
+        """Enter the agent itself, and again if somebody removed it, as a server of Consul's does."""
         serf = HealthCheck(
             node=self.node.node,
             check_id=SERF,
@@ -102,4 +103,4 @@ class Registry:
             status="passing",
             output="Agent alive and reachable",
         )
-        self.catalog.register(self.node, [Service(id=CONSUL, service=CONSUL, port=port)], [serf])
+        self.catalog.register(self.node, [Service(id=CONSUL, service=CONSUL, port=self.port)], [serf])

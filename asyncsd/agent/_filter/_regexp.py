@@ -51,19 +51,19 @@ class Regexp:
     def found_in(self, text: str) -> bool:
         """Whether the pattern matches somewhere in `text`. FilterError if that takes too much work."""
         self._effort.spend(len(text) // REMEMBERED + 1)
-        states: frozenset[_State] | None = frozenset()
+        states: frozenset[_State] = frozenset()
         before = ""
         for after in (*text, ""):
             key = (states, before, after)
             if key in self._known:
-                states = self._known[key]
+                beyond = self._known[key]
             else:
-                states = self._next(*key)
+                beyond = self._next(*key)
                 if len(self._known) < LARGEST:
-                    self._known[key] = states
-            if states is None:
+                    self._known[key] = beyond
+            if beyond is None:
                 return True
-            before = after
+            states, before = beyond, after
         return False
 
     def _next(self, states: Iterable[_State], before: str, after: str) -> frozenset[_State] | None:
