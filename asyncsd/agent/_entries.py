@@ -138,7 +138,8 @@ REGISTRATION = Shape(
 )
 DEREGISTRATION = Shape(
     "structs.DeregisterRequest",
-    dict.fromkeys(("Datacenter", "Node", "ServiceID", "CheckID", "PeerName", "Token"), string),
+    # An address is taken and says nothing: older clients send it.
+    dict.fromkeys(("Datacenter", "Node", "Address", "ServiceID", "CheckID", "PeerName", "Token"), string),
 )
 
 

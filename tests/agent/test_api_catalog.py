@@ -209,3 +209,9 @@ async def test_a_removal_that_makes_no_sense_is_refused_in_consuls_words(both: B
 async def test_weights_that_are_none_are_one(both: Both, weights: dict[str, int]) -> None:
     await both.put(REGISTER, {**EXT, "Service": {"Service": "web", "Port": 80, "Weights": weights}})
     await both.get("/v1/catalog/service/web")
+
+
+async def test_an_address_says_nothing_of_what_is_removed(both: Both) -> None:
+    await both.put(REGISTER, EXT)
+    await both.put(DEREGISTER, EXT)
+    assert (await both.get("/v1/catalog/node/ext")).json is None
