@@ -3,7 +3,8 @@
 import asyncio
 import threading
 from collections.abc import Awaitable, Callable
-from concurrent.futures import Future
+from concurrent.futures import Future, InvalidStateError
+from contextlib import suppress
 from types import TracebackType
 from typing import Self, TypeVar
 
@@ -32,6 +33,7 @@ class AgentThread:
         self._agent = agent or Agent()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
+        self._stop: Future[None] = Future()
 
     def __repr__(self) -> str:
         return f"AgentThread({self._agent!r})"
@@ -51,6 +53,7 @@ class AgentThread:
         if self._thread is not None:
             raise RuntimeError("this agent is open already: make another one")
         started: Future[None] = Future()
+        self._stop = Future()
         self._thread = threading.Thread(
             target=asyncio.run, args=(self._serve(started),), name="asyncsd:agent", daemon=True
         )
@@ -70,9 +73,9 @@ class AgentThread:
     def close(self) -> None:
         """Stop, and cut all connections. Idempotent, from any thread."""
         thread, self._thread = self._thread, None
-        loop, self._loop = self._loop, None
-        if loop is not None:
-            loop.call_soon_threadsafe(self._stop.set)
+        self._loop = None
+        with suppress(InvalidStateError):  # Another thread closes it too.
+            self._stop.set_result(None)
         if thread is not None:
             thread.join(PATIENCE)
 
@@ -109,12 +112,12 @@ class AgentThread:
         self._await(self._agent.restart)
 
     async def _serve(self, started: Future[None]) -> None:
-        self._stop = asyncio.Event()
+        stop = asyncio.wrap_future(self._stop)
         try:
             async with self._agent:
                 self._loop = asyncio.get_running_loop()
                 started.set_result(None)
-                await self._stop.wait()
+                await stop
         except BaseException as exc:
             if started.done():
                 raise
@@ -130,9 +133,10 @@ class AgentThread:
         async def call() -> T:
             return await function()
 
-        if self._loop is None:
+        loop, thread = self._loop, self._thread
+        if loop is None or thread is None or not thread.is_alive():  # A forked process has no such thread.
             raise RuntimeError("this agent isn't open: use it inside `with AgentThread() as agent:`")
-        return asyncio.run_coroutine_threadsafe(call(), self._loop).result(PATIENCE)
+        return asyncio.run_coroutine_threadsafe(call(), loop).result(PATIENCE)
 
     def _fault(self, function: Callable[[], Fault]) -> Fault:
         fault = self._call(function)

@@ -1,9 +1,13 @@
 """The fixture `consul_agent`, as the tests of somebody else's project use it."""
 
+import asyncio
+import os
+import signal
 import threading
 import time
 import urllib.error
 import urllib.request
+from typing import Self
 
 import pytest
 
@@ -188,6 +192,40 @@ def test_an_error_at_its_start_is_raised_where_it_was_started() -> None:
         with pytest.raises(OSError, match=f"port {port} of 127.0.0.1 is taken"):
             AgentThread(Agent(port=port)).__enter__()
     assert not [thread for thread in threading.enumerate() if thread.name == "asyncsd:agent"]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs signals to threads")
+def test_a_start_that_is_interrupted_ends_at_once() -> None:
+    main = threading.get_ident()
+
+    class Slow(Agent):
+        async def __aenter__(self) -> Self:
+            signal.pthread_kill(main, signal.SIGINT)
+            await asyncio.sleep(0.1)
+            return await super().__aenter__()
+
+    agent = AgentThread(Slow())
+    started = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        agent.__enter__()
+    assert time.monotonic() - started < 10
+    assert not [thread for thread in threading.enumerate() if thread.name == "asyncsd:agent"]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")  # Python's own, where there are threads.
+def test_in_a_forked_process_its_calls_are_refused_at_once() -> None:
+    with AgentThread() as agent:
+        child = os.fork()
+        if child == 0:
+            try:
+                agent.fail()
+            except RuntimeError:
+                os._exit(0)
+            finally:
+                os._exit(1)
+        assert os.waitpid(child, 0)[1] == 0
+        assert status(agent) == 200
 
 
 def test_it_starts_and_ends_within_milliseconds() -> None:
