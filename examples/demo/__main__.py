@@ -18,5 +18,5 @@ if __name__ == "__main__":
 
         sys.exit(run())
     except KeyboardInterrupt:
-        print("stopped; nothing is left running")
+        print("stopped, and all that it started with it")
         sys.exit(130)

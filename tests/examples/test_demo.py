@@ -113,7 +113,7 @@ async def test_ctrl_c_while_it_starts_is_no_traceback(tmp_path: Path) -> None:
     interrupt = "import os, signal\nos.kill(os.getpid(), signal.SIGINT)\n"
     (tmp_path / "aiohttp.py").write_text(interrupt)  # What it imports first, of all that takes its time.
     async with Program(DEMO, PYTHONPATH=str(tmp_path)) as program:
-        assert await program.ends_well(status=130) == "stopped; nothing is left running\n"
+        assert await program.ends_well(status=130) == "stopped, and all that it started with it\n"
         assert program.errors == ""
 
 
