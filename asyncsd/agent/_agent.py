@@ -13,6 +13,7 @@ from asyncsd._tasks import finish
 
 from ._config import AgentConfig
 from ._faults import Fault, Faults
+from ._rebinding import is_foreign, refusal
 from ._registry import Registry
 from ._routes import ROUTES
 from ._routing import Router
@@ -40,6 +41,9 @@ class Agent:
     that concern it, is held while one hangs, and then gets the status of the failure that was set last; those
     that wait in a blocking query get it at once. Faults last until they are healed, over a restart too, and
     spare the page at /ui/.
+
+    On loopback and without a token it refuses requests under a name that somebody may own ("example.com"):
+    a web page could otherwise reach it through DNS rebinding.
     """
 
     def __init__(
@@ -219,6 +223,9 @@ class Agent:
             await finish(registry.aclose(), LINGER, role="close", service="checks")
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        host = request.headers.get("Host", "")
+        if self._config.is_private and is_foreign(host):
+            return refusal(host)
         path = request.rel_url.path
         if path.startswith("/ui/"):
             return await self._answer(request)

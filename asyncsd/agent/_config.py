@@ -56,3 +56,8 @@ class AgentConfig:
             return ipaddress.ip_address(self.host).is_loopback
         except ValueError:
             return self.host == "localhost"
+
+    @property
+    def is_private(self) -> bool:
+        """Whether it trusts all programs of this machine, and nobody else."""
+        return self.is_local and self.token is None
