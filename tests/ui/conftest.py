@@ -26,7 +26,7 @@ Put = Callable[..., Awaitable[None]]
 
 
 class Open(Protocol):
-    """Opens the page in a window of its own, and returns once it is live."""
+    """Opens the page in a window of its own, and returns once it is live. A `clock` can be put forward."""
 
     async def __call__(
         self,
@@ -36,6 +36,7 @@ class Open(Protocol):
         size: tuple[int, int] = (1280, 800),
         excuse: str = "",
         live: bool = True,
+        clock: bool = False,
         **context: Any,
     ) -> Page: ...
 
@@ -88,6 +89,7 @@ async def open_page(agent: Agent, browser: Browser) -> AsyncIterator[Open]:
         size: tuple[int, int] = (1280, 800),
         excuse: str = "",
         live: bool = True,
+        clock: bool = False,
         **context: Any,
     ) -> Page:
         window = await browser.new_context(
@@ -95,6 +97,8 @@ async def open_page(agent: Agent, browser: Browser) -> AsyncIterator[Open]:
         )
         windows.append(window)
         page = await window.new_page()
+        if clock:
+            await page.clock.install()
 
         def heard(text: str) -> None:
             if not excuse or excuse not in text:
