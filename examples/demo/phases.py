@@ -54,7 +54,7 @@ async def kill_one(stage: Stage) -> str:
         raise Unproven("its replacement wasn't called")
     if stage.own is not None:  # A Consul keeps the dead for a minute at the least.
         await until(lambda: victim.id not in {each.id for each in stage.roster.instances}, "it is removed")
-    return f"found out after {found:.1f} s; until then {calls(cost)} tried again on another"
+    return f"found out after {found:.1f} s; until then {calls_were(cost)} tried again on another"
 
 
 async def scale_out(stage: Stage) -> str:
@@ -95,7 +95,7 @@ async def scale_in(stage: Stage) -> str:
     await until(lambda: not any(stage.roster.find(member.pid) for member in leaving), "all are deregistered")
     await asyncio.sleep(stage.look)
     cost = stage.tally.retried - retried
-    return f"{len(leaving)} drained and ended in {took:.1f} s; {calls(cost)} had to be tried again"
+    return f"{len(leaving)} drained and ended in {took:.1f} s; {calls_were(cost)} tried again"
 
 
 async def call_by_name(stage: Stage) -> str:
@@ -171,8 +171,8 @@ async def until_registered(stage: Stage, pids: set[str], *, within: float) -> No
         raise Unproven(f"of {len(pids)} services {len(found)} registered again within {within:g} s") from None
 
 
-def calls(count: int) -> str:
-    return f"{count} call{'' if count == 1 else 's'}"
+def calls_were(count: int) -> str:
+    return "1 call was" if count == 1 else f"{count} calls were"
 
 
 def percents(shares: Mapping[str, float]) -> str:
