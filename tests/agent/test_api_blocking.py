@@ -1,13 +1,15 @@
 """Blocking queries on both servers: what ends a wait, and what doesn't."""
 
 import asyncio
+import random
+from functools import partial
 from typing import Any
 
 import aiohttp
 import pytest
 
 from asyncsd.agent import Agent
-from tests.agent.parity import NODE, Both, Client
+from tests.agent.parity import NODE, Answer, Both, Client
 
 REGISTER, DEREGISTER = "/v1/catalog/register", "/v1/catalog/deregister"
 EXT: dict[str, Any] = {"Node": "ext", "Address": "10.0.0.7"}
@@ -200,3 +202,61 @@ async def waiters(agent: Agent, number: int) -> None:
             if len(agent._opened.catalog.waiters) == number:
                 return
             await asyncio.sleep(0)
+
+
+CHURNED = ("/v1/health/service/{}", "/v1/catalog/service/{}", "/v1/health/checks/{}")
+
+
+async def test_who_asks_on_and_on_ends_with_what_there_is(ours: Client) -> None:
+    """Through many changes: no wake-up is lost, no index goes back, and what is others' wakes nobody."""
+    seen: dict[str, list[int]] = {}
+    last: dict[str, Any] = {}
+
+    async def watch(path: str) -> None:
+        indexes = seen.setdefault(path, [0])
+        while True:
+            answer = await ours.get(f"{path}?index={indexes[-1]}&wait=30s")
+            last[path] = answer.json
+            indexes.append(answer.index)
+
+    def told(path: str, answer: Answer) -> bool:
+        return bool(last.get(path) == answer.json)
+
+    await ours.put("/v1/agent/service/register", {"Name": "quiet"})
+    names = ("s0", "s1", "s2")
+    paths = [path.format(name) for path in CHURNED for name in names]
+    paths += ["/v1/catalog/services", "/v1/catalog/nodes", "/v1/health/state/any", "/v1/health/service/quiet"]
+    rng = random.Random(4)
+    async with asyncio.TaskGroup() as group:
+        watches = [group.create_task(watch(path)) for path in paths]
+        for number in range(100):
+            name, id = rng.choice(names), f"i{rng.randrange(6)}"
+            check = {
+                "CheckID": f"c{rng.randrange(4)}",
+                "TTL": "1h",
+                "Status": rng.choice(["passing", "critical"]),
+            }
+            body = {"Name": name, "ID": id, "Checks": [check] * rng.randrange(2)}
+            match rng.randrange(5):
+                case 0 | 1:
+                    await ours.put(
+                        f"/v1/agent/service/register{rng.choice(['', '?replace-existing-checks'])}", body
+                    )
+                case 2:
+                    await ours.put(f"/v1/agent/service/deregister/{id}")
+                case 3:
+                    await ours.put(f"/v1/agent/check/{rng.choice(['pass', 'fail'])}/c{rng.randrange(4)}")
+                case _:
+                    await ours.put(
+                        "/v1/catalog/register", {"Node": "n2", "Address": name, "Service": {"Service": name}}
+                    )
+            if number % 5 == 4:
+                for path in paths:
+                    await ours.until(path, partial(told, path))
+        for watch_ in watches:
+            watch_.cancel()
+    for path, indexes in seen.items():
+        assert 0 not in indexes[1:], path
+        assert indexes == sorted(indexes), path
+        assert len(indexes) < 250, path  # it waited between the changes
+    assert len(seen["/v1/health/service/quiet"]) == 2

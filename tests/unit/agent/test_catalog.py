@@ -200,6 +200,7 @@ def test_what_is_kept_of_reads_is_what_a_read_from_nothing_says(steps: list[Any]
         catalog._tags_made.clear()  # pyright: ignore[reportPrivateUsage]
         for key, read in SOME.items():
             assert read(catalog) == kept[key]
+            assert kept[key].index >= before[key].index
             assert kept[key].value == before[key].value or kept[key].index > before[key].index
 
 
