@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 
 import asyncsd
+from asyncsd.agent import Agent, Fault
+from asyncsd.testing import AgentThread, FakeClock
 
 CLASSES = [name for name in asyncsd.__all__ if inspect.isclass(getattr(asyncsd, name))]
 DOCUMENTED = [name for name in asyncsd.__all__ if isinstance(getattr(asyncsd, name), type | FunctionType)]
@@ -60,6 +62,14 @@ SAID_BY_A_PROTOCOL = {name for protocol in PROTOCOLS for name in members(protoco
 def test_public_methods_have_docstrings(name: str) -> None:
     cls = getattr(asyncsd, name)
     said = set() if cls in PROTOCOLS else SAID_BY_A_PROTOCOL
+    bare = [name for name, value in members(cls).items() if not inspect.getdoc(value) and name not in said]
+    assert not bare, f"{cls.__name__} has methods without a docstring: {bare}"
+
+
+@pytest.mark.parametrize("cls", [Agent, Fault, AgentThread, FakeClock], ids=lambda cls: str(cls.__name__))
+def test_tools_have_docstrings_too(cls: type[object]) -> None:
+    assert inspect.getdoc(cls)
+    said = SAID_BY_A_PROTOCOL if cls is FakeClock else set()
     bare = [name for name, value in members(cls).items() if not inspect.getdoc(value) and name not in said]
     assert not bare, f"{cls.__name__} has methods without a docstring: {bare}"
 

@@ -14,7 +14,11 @@ __all__ = ["Fault", "Faults"]
 
 
 class Fault:
-    """A fault that is on, until `heal()` or the end of a `with` block."""
+    """A fault that is on, until `heal()` or the end of a `with` block.
+
+    It concerns requests to paths that begin with `path`: they get this `status` and `text`, come `delay`
+    seconds later, or are held if it `hangs`.
+    """
 
     __slots__ = ("_end", "delay", "hangs", "path", "status", "text")
 
@@ -28,11 +32,11 @@ class Fault:
         delay: float = 0.0,
         hangs: bool = False,
     ) -> None:
-        self.path = path
-        self.status = status
-        self.text = text
-        self.delay = delay
-        self.hangs = hangs
+        self.path: str = path
+        self.status: int = status
+        self.text: str = text
+        self.delay: float = delay
+        self.hangs: bool = hangs
         self._end = end
 
     def __repr__(self) -> str:
