@@ -7,7 +7,8 @@ from typing import TypeVar
 
 from asyncsd._protocols import Clock
 
-from ._catalog import Catalog, Found
+from ._catalog import Catalog
+from ._found import Found
 
 __all__ = ["DEFAULT_WAIT", "LONGEST_WAIT", "Wait", "blocking", "patience"]
 

@@ -11,11 +11,11 @@ from aiohttp import web
 from asyncsd._protocols import Clock
 
 from ._blocking import Wait, blocking
-from ._catalog import Found
 from ._decoding import DecodeError, parse
 from ._duration import seconds
 from ._errors import HTTPError
 from ._filter import FilterError, Keep, Kind, create_filter
+from ._found import Found
 from ._query import Query, parse_query
 from ._registry import Registry
 

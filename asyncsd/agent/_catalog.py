@@ -1,17 +1,16 @@
 """The catalog: nodes, services and checks, the index of each part, and those who wait for a change."""
 
 from collections import defaultdict
-from collections.abc import Callable, Hashable, Iterable, Mapping
-from dataclasses import dataclass, field
-from typing import Any, Generic, TypeAlias, TypeVar
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, TypeAlias, TypeVar
 
-import msgspec
 from msgspec.structs import replace
 
+from ._found import Found
 from ._structs import HealthCheck, HealthEntry, Node, Service
 from ._waiters import Key, Waiters
 
-__all__ = ["CHECKS", "NODES", "SERVICES", "Catalog", "Found", "MissingService", "Observer"]
+__all__ = ["CHECKS", "NODES", "SERVICES", "Catalog", "MissingService", "Observer"]
 
 T = TypeVar("T")
 Entry = TypeVar("Entry", Node, Service, HealthCheck)
@@ -35,37 +34,6 @@ class MissingService(Exception):
 
     def __init__(self) -> None:
         super().__init__("Missing service registration")
-
-
-MOST_ANSWERS = 8
-"""How many different answers are kept of one thing that was found."""
-
-
-@dataclass(frozen=True, slots=True)
-class Found(Generic[T]):
-    """What a read saw: the index of what it says, and the keys that it depends on.
-
-    Others may be given the same value: it isn't to be changed.
-    """
-
-    index: int
-    value: T
-    keys: tuple[Key, ...]
-    _answers: dict[Hashable, msgspec.Raw] = field(
-        default_factory=dict[Hashable, msgspec.Raw], repr=False, compare=False
-    )
-
-    def answer(self, asked: Hashable, choose: Callable[[], object]) -> msgspec.Raw:
-        """What `choose` makes of it, as JSON, which is made once for all that asked the same.
-
-        A change wakes everybody who waits for it, and nearly all of them are to be told the same.
-        """
-        answer = self._answers.get(asked)
-        if answer is None:
-            answer = msgspec.Raw(msgspec.json.encode(choose()))
-            if len(self._answers) < MOST_ANSWERS:
-                self._answers[asked] = answer
-        return answer
 
 
 class Catalog:

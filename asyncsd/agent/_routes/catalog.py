@@ -7,10 +7,11 @@ from aiohttp import web
 from msgspec import UNSET, UnsetType
 
 from asyncsd.agent._call import CACHED, Call, HTTPError
-from asyncsd.agent._catalog import Catalog, Found
+from asyncsd.agent._catalog import Catalog
 from asyncsd.agent._decoding import DecodeError
 from asyncsd.agent._entries import EntryError, parse_deregistration, parse_registration
 from asyncsd.agent._filter import NODE, NODE_SERVICE, SERVICE_NODE
+from asyncsd.agent._found import Found
 from asyncsd.agent._routing import Route
 from asyncsd.agent._structs import Node, Service, TaggedAddress, Weights
 

@@ -7,8 +7,8 @@ from msgspec.structs import replace
 
 from asyncsd.agent._booleans import boolean
 from asyncsd.agent._call import Call, HTTPError, found_headers
-from asyncsd.agent._catalog import Found
 from asyncsd.agent._filter import CHECK_SERVICE_NODE, HEALTH_CHECK
+from asyncsd.agent._found import Found
 from asyncsd.agent._query import Query
 from asyncsd.agent._routing import Route
 from asyncsd.agent._structs import HealthCheck, HealthEntry

@@ -6,8 +6,9 @@ import random
 import pytest
 
 from asyncsd.agent._blocking import Wait, blocking, patience
-from asyncsd.agent._catalog import Catalog, Found
+from asyncsd.agent._catalog import Catalog
 from asyncsd.agent._config import AgentConfig
+from asyncsd.agent._found import Found
 from asyncsd.agent._registry import Registry
 from asyncsd.agent._structs import HealthEntry, Node, Service
 from asyncsd.testing import FakeClock

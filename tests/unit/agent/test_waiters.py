@@ -3,7 +3,7 @@
 import asyncio
 import itertools
 
-from asyncsd.agent._catalog import Found
+from asyncsd.agent._found import Found
 from asyncsd.agent._waiters import AT_ONCE, Waiters
 
 WEB, API = ("service", "web"), ("service", "api")
