@@ -127,6 +127,20 @@ async def test_all_of_it_can_be_reached_by_keyboard(open_page: Open, put: Put) -
     await expect(held.locator("summary")).to_be_focused()
 
 
+async def test_enter_opens_what_was_typed_however_fast(open_page: Open, put: Put) -> None:
+    await some(put)
+    page = await open_page()
+    await page.evaluate(
+        """() => {
+          const field = document.querySelector("#filter input[type=search]");
+          field.value = "web";
+          field.dispatchEvent(new Event("input"));
+          field.dispatchEvent(new KeyboardEvent("keydown", { key: "Enter", cancelable: true }));
+        }"""
+    )
+    await expect(page.locator("h1")).to_have_text("web")
+
+
 async def test_a_page_that_should_be_still_is_still(open_page: Open, put: Put) -> None:
     page = await open_page(reduced_motion="reduce")
     await some(put)

@@ -33,7 +33,7 @@ const render = eachFrame(() => {
   if (store.agent) setText(where, visible(`${store.agent.node} · ${store.agent.dc}`));
 });
 
-const services = new Services(store, render);
+const services = new Services(store);
 const timeline = new Timeline(store);
 const announcer = new Announcer(store);
 const overview = new Overview(store, stream);

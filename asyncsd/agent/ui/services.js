@@ -8,7 +8,7 @@ import { roving } from "./roving.js";
 import { LABELS, STATUSES } from "./status.js";
 
 export class Services {
-  constructor(store, render) {
+  constructor(store) {
     this.store = store;
     this.rows = new Map();
     this.list = document.getElementById("services");
@@ -17,7 +17,7 @@ export class Services {
       label: "Filter by name or tag",
       hint: "Words of names and tags; tag:v1 for tags alone",
       key: "/",
-      change: render,
+      change: () => this.render(), // not at the next frame: Enter takes the first that is listed
     });
     this.roving = roving(this.list, "a.service", this.filter.input);
   }
