@@ -279,9 +279,7 @@ def _version(address: str) -> int:
 
 def _check_kind(check: Fields) -> None:
     """InvalidRegistration for a check that is of no kind, or of several."""
-    asks = any(
-        check.get(kind) for kind in ("ScriptArgs", "HTTP", "TCP", "UDP", "GRPC", "H2PING", "OSService")
-    )
+    asks = any(check.get(kind) for kind in ASKING)
     alias = bool(check.get("AliasNode") or check.get("AliasService"))
     interval, ttl = check.get("Interval", 0), check.get("TTL", 0)
     wrong = ""
