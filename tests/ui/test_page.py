@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
 
 import pytest
 import pytest_asyncio
@@ -151,15 +152,17 @@ async def test_the_page_lives_on_when_the_agent_is_restarted(agent: Agent, open_
 async def test_a_page_without_its_agent_says_so_and_keeps_what_it_knows(
     agent: Agent, open_page: Open, put: Put
 ) -> None:
-    page = await open_page(excuse="Failed to load resource")
+    page = await open_page(excuse="Failed to load resource", clock=True)
     await put("/v1/agent/service/register", service())
     await expect(page.locator("#services a", has_text="web")).to_be_visible()
     await agent.aclose()
     await expect(page.locator("#link-text")).to_have_text("Reconnecting")
     await expect(page.locator("#link")).to_have_attribute("title", "The agent can't be reached")
     await expect(page.locator("#services a", has_text="web")).to_be_visible()
+    await page.clock.pause_at(datetime.now(UTC) + timedelta(minutes=5))  # It doesn't try again by itself.
     async with Agent(port=int(agent.url.rpartition(":")[2])):
         await page.get_by_role("button", name="Retry now").click()
+        await page.clock.resume()
         await expect(page.locator("#link-text")).to_have_text("Live")
         await expect(page.locator("#services a", has_text="web")).to_have_count(0)
 
