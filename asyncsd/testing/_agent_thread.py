@@ -57,8 +57,8 @@ class AgentThread:
         self._thread = threading.Thread(
             target=asyncio.run, args=(self._serve(started),), name="asyncsd:agent", daemon=True
         )
-        self._thread.start()
         try:
+            self._thread.start()
             started.result(PATIENCE)
         except BaseException:
             self.close()
