@@ -210,15 +210,14 @@ async def test_a_body_that_does_not_come_is_not_waited_for(monkeypatch: pytest.M
 
 
 async def test_a_connection_is_not_cut_between_its_requests(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server, "HEAD_TIMEOUT", 0.05)
+    monkeypatch.setattr(server, "HEAD_TIMEOUT", 0.5)
     async with Agent() as agent, aiohttp.ClientSession() as session:
-        for _ in range(3):
+        for pause in (0.6, 0.0):
             async with session.get(agent.url + "/v1/status/leader") as answer:
                 assert answer.status == 200
-                assert answer.connection is None or answer.connection.transport is not None
-            await asyncio.sleep(0.03)
-        assert agent.requests == 3
-        assert "1 connections" in repr(agent._server)
+            await asyncio.sleep(pause)
+            assert "1 connections" in repr(agent._server)
+        assert agent.requests == 2
 
 
 async def flood(agent: Agent, data: bytes, times: int) -> None:
