@@ -40,6 +40,18 @@ BACKENDS_MAY = {
 
 AGENT_MAY = {"_clock", "_protocols", "_tasks"}
 
+# The parts of the agent, lowest first.
+AGENT_LAYERS = [
+    {"_config", "_state"},
+    {"_checks", "_decoding", "_page"},
+    {"_filter", "_registry"},
+    {"_http"},
+    {"_routes"},
+    {"_agent"},
+    {"__init__"},
+]
+AGENT_LAYER = {name: number for number, names in enumerate(AGENT_LAYERS) for name in names}
+
 
 def name_of(path: Path) -> str:
     """The dotted name inside asyncsd: "_models", "backends.consul._wire", "balance.__init__"."""
@@ -115,6 +127,15 @@ def test_agent_knows_nothing_of_its_clients(name: str) -> None:
     """It stands in a registry's place: a mistake shared by both sides would go unseen."""
     for imported in imports(FILES[name]):
         assert imported.partition(".")[0] in {"agent", *AGENT_MAY}, f"{name} imports {imported}"
+
+
+@pytest.mark.parametrize("name", inside("agent"))
+def test_part_of_the_agent_imports_its_own_layer_and_those_below(name: str) -> None:
+    part = name.split(".")[1]
+    for imported in imports(FILES[name]):
+        if imported.startswith("agent."):
+            other = imported.split(".")[1]
+            assert AGENT_LAYER[other] <= AGENT_LAYER[part], f"{name} imports {imported}, which stands on it"
 
 
 @pytest.mark.parametrize("name", inside("cli", "ext", "gateway", "testing"))

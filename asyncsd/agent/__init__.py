@@ -5,6 +5,6 @@ changing a URL. `Agent` keeps its state in memory.
 """
 
 from ._agent import Agent
-from ._faults import Fault
+from ._http._faults import Fault
 
 __all__ = ["Agent", "Fault"]

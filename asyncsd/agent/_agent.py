@@ -12,13 +12,13 @@ from asyncsd._protocols import Clock
 from asyncsd._tasks import finish
 
 from ._config import AgentConfig
-from ._faults import Fault, Faults
-from ._rebinding import is_foreign, refusal
+from ._http._faults import Fault, Faults
+from ._http._rebinding import is_foreign, refusal
+from ._http._routing import Router
+from ._http._server import Server
+from ._http._tokens import Tokens
 from ._registry import Registry
 from ._routes import ROUTES
-from ._routing import Router
-from ._server import Server
-from ._tokens import Tokens
 
 __all__ = ["Agent"]
 

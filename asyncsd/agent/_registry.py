@@ -5,13 +5,13 @@ import random
 from asyncsd._protocols import Clock
 from asyncsd._tasks import TaskOwner
 
-from ._catalog import Catalog
 from ._checks import Runners
 from ._config import AgentConfig
-from ._feed import Feed
-from ._local import CONSUL, SERF, Local
-from ._structs import HealthCheck, Node, Service, Status
-from ._timeline import Timeline
+from ._page._feed import Feed
+from ._page._timeline import Timeline
+from ._state._catalog import Catalog
+from ._state._local import CONSUL, SERF, Local
+from ._state._structs import HealthCheck, Node, Service, Status
 
 __all__ = ["Registry"]
 

@@ -2,10 +2,10 @@
 
 from collections.abc import Callable
 
-from asyncsd.agent._catalog import Catalog
-from asyncsd.agent._definitions import CheckDefinition
-from asyncsd.agent._local import SERF
-from asyncsd.agent._structs import HealthCheck
+from asyncsd.agent._state._catalog import Catalog
+from asyncsd.agent._state._definitions import CheckDefinition
+from asyncsd.agent._state._local import SERF
+from asyncsd.agent._state._structs import HealthCheck
 
 from ._output import Result, cut, quoted
 

@@ -5,7 +5,7 @@ import importlib.util
 from types import ModuleType
 
 from asyncsd._protocols import Clock
-from asyncsd.agent._definitions import CheckDefinition
+from asyncsd.agent._state._definitions import CheckDefinition
 
 from ._dial import DialError, HandshakeError, dial
 from ._health_proto import request, serving_status

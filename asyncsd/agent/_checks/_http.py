@@ -10,8 +10,8 @@ from multidict import CIMultiDict
 from yarl import URL
 
 from asyncsd._protocols import Clock
-from asyncsd.agent._definitions import CheckDefinition
-from asyncsd.agent._structs import Status
+from asyncsd.agent._state._definitions import CheckDefinition
+from asyncsd.agent._state._structs import Status
 
 from ._dial import HIGHEST_PORT, NO_TLS, dial_text, tls_text
 from ._output import ProbeError, Result, Tail, quoted

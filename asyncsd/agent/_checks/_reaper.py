@@ -5,8 +5,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from asyncsd._protocols import Clock
-from asyncsd.agent._definitions import CheckDefinition
-from asyncsd.agent._structs import Status
+from asyncsd.agent._state._definitions import CheckDefinition
+from asyncsd.agent._state._structs import Status
 
 __all__ = ["Reaper"]
 

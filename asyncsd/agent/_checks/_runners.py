@@ -12,9 +12,9 @@ import aiohttp
 
 from asyncsd._protocols import Clock
 from asyncsd._tasks import TaskOwner
-from asyncsd.agent._catalog import Catalog
-from asyncsd.agent._definitions import CheckDefinition
-from asyncsd.agent._structs import Status
+from asyncsd.agent._state._catalog import Catalog
+from asyncsd.agent._state._definitions import CheckDefinition
+from asyncsd.agent._state._structs import Status
 
 from ._alias import follow
 from ._deadlines import Deadlines

@@ -3,7 +3,7 @@
 import asyncio
 
 from asyncsd._protocols import Clock
-from asyncsd.agent._definitions import CheckDefinition
+from asyncsd.agent._state._definitions import CheckDefinition
 
 from ._dial import DialError, dial
 from ._output import Result

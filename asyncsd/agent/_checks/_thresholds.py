@@ -1,6 +1,6 @@
 """How many results in a row it takes to change a check's status."""
 
-from asyncsd.agent._definitions import CheckDefinition
+from asyncsd.agent._state._definitions import CheckDefinition
 
 from ._output import Result
 

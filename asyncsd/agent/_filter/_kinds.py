@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
-from asyncsd.agent._booleans import boolean
+from asyncsd.agent._decoding._booleans import boolean
 
 from ._parser import FilterError, Operator
 

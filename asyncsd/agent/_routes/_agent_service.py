@@ -6,7 +6,7 @@ import msgspec
 from msgspec import UNSET
 from msgspec.structs import replace
 
-from asyncsd.agent._structs import AgentService, Service
+from asyncsd.agent._state._structs import AgentService, Service
 
 __all__ = ["agent_service", "hashed"]
 

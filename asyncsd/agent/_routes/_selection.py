@@ -6,9 +6,9 @@ from typing import TypeVar
 from msgspec import UNSET
 from msgspec.structs import replace
 
-from asyncsd.agent._call import Call
-from asyncsd.agent._query import Query
-from asyncsd.agent._structs import Service
+from asyncsd.agent._http._call import Call
+from asyncsd.agent._http._query import Query
+from asyncsd.agent._state._structs import Service
 
 __all__ = ["chosen", "has_tags", "near_first", "shown"]
 

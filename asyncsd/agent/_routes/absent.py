@@ -2,8 +2,8 @@
 
 from aiohttp import web
 
-from asyncsd.agent._call import Call, HTTPError
-from asyncsd.agent._routing import Route
+from asyncsd.agent._http._call import Call, HTTPError
+from asyncsd.agent._http._routing import Route
 
 __all__ = ["ABSENT", "ROUTES"]
 

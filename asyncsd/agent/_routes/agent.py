@@ -2,17 +2,17 @@
 
 from aiohttp import web
 
-from asyncsd.agent._blocking import patience
-from asyncsd.agent._booleans import boolean
-from asyncsd.agent._call import Call, HTTPError
+from asyncsd.agent._decoding._booleans import boolean
+from asyncsd.agent._decoding._registrations import service_of
 from asyncsd.agent._filter import AGENT_SERVICE
-from asyncsd.agent._local import UnknownService
-from asyncsd.agent._registrations import service_of
-from asyncsd.agent._routing import Route
-from asyncsd.agent._structs import AgentService
+from asyncsd.agent._http._call import Call, HTTPError
+from asyncsd.agent._http._routing import Route
+from asyncsd.agent._state._blocking import patience
+from asyncsd.agent._state._local import UnknownService
+from asyncsd.agent._state._structs import AgentService
 
+from ._agent_common import check_local, decoded, keep_local, runnable
 from ._agent_service import agent_service, hashed
-from ._local import check_local, decoded, keep_local, runnable
 
 __all__ = ["ROUTES"]
 

@@ -4,16 +4,16 @@ from typing import Any
 
 from aiohttp import web
 
-from asyncsd.agent._call import Call, HTTPError
 from asyncsd.agent._checks import NoTTL
-from asyncsd.agent._decoding import Shape, string
+from asyncsd.agent._decoding._json import Shape, string
+from asyncsd.agent._decoding._registrations import STATUSES, InvalidRegistration, check_of
 from asyncsd.agent._filter import HEALTH_CHECK
-from asyncsd.agent._local import UnknownCheck, UnknownService
-from asyncsd.agent._registrations import STATUSES, InvalidRegistration, check_of
-from asyncsd.agent._routing import Endpoint, Route
-from asyncsd.agent._structs import Status
+from asyncsd.agent._http._call import Call, HTTPError
+from asyncsd.agent._http._routing import Endpoint, Route
+from asyncsd.agent._state._local import UnknownCheck, UnknownService
+from asyncsd.agent._state._structs import Status
 
-from ._local import check_local, decoded, keep_local, runnable
+from ._agent_common import check_local, decoded, keep_local, runnable
 
 __all__ = ["ROUTES"]
 

@@ -5,12 +5,12 @@ from typing import Any, NamedTuple
 
 from aiohttp import web
 
-from asyncsd.agent._call import Call, HTTPError
-from asyncsd.agent._routing import Route
-from asyncsd.agent._structs import HealthCheck, Service, Status
+from asyncsd.agent._http._call import Call, HTTPError
+from asyncsd.agent._http._routing import Route
+from asyncsd.agent._state._structs import HealthCheck, Service, Status
 
+from ._agent_common import check_local
 from ._agent_service import agent_service
-from ._local import check_local
 
 __all__ = ["ROUTES"]
 

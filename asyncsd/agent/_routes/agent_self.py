@@ -6,8 +6,8 @@ from typing import Any
 
 from aiohttp import web
 
-from asyncsd.agent._call import Call, HTTPError
-from asyncsd.agent._routing import Route
+from asyncsd.agent._http._call import Call, HTTPError
+from asyncsd.agent._http._routing import Route
 
 __all__ = ["ROUTES"]
 

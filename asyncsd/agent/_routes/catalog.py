@@ -6,14 +6,14 @@ import msgspec
 from aiohttp import web
 from msgspec import UNSET, UnsetType
 
-from asyncsd.agent._call import CACHED, Call, HTTPError
-from asyncsd.agent._catalog import Catalog
-from asyncsd.agent._decoding import DecodeError
-from asyncsd.agent._entries import EntryError, parse_deregistration, parse_registration
+from asyncsd.agent._decoding._entries import EntryError, parse_deregistration, parse_registration
+from asyncsd.agent._decoding._json import DecodeError
 from asyncsd.agent._filter import NODE, NODE_SERVICE, SERVICE_NODE
-from asyncsd.agent._found import Found
-from asyncsd.agent._routing import Route
-from asyncsd.agent._structs import Node, Service, TaggedAddress, Weights
+from asyncsd.agent._http._call import CACHED, Call, HTTPError
+from asyncsd.agent._http._routing import Route
+from asyncsd.agent._state._catalog import Catalog
+from asyncsd.agent._state._found import Found
+from asyncsd.agent._state._structs import Node, Service, TaggedAddress, Weights
 
 from ._selection import chosen, has_tags, near_first, shown
 

@@ -5,13 +5,13 @@ from collections.abc import Callable
 from aiohttp import web
 from msgspec.structs import replace
 
-from asyncsd.agent._booleans import boolean
-from asyncsd.agent._call import Call, HTTPError, found_headers
+from asyncsd.agent._decoding._booleans import boolean
 from asyncsd.agent._filter import CHECK_SERVICE_NODE, HEALTH_CHECK
-from asyncsd.agent._found import Found
-from asyncsd.agent._query import Query
-from asyncsd.agent._routing import Route
-from asyncsd.agent._structs import HealthCheck, HealthEntry
+from asyncsd.agent._http._call import Call, HTTPError, found_headers
+from asyncsd.agent._http._query import Query
+from asyncsd.agent._http._routing import Route
+from asyncsd.agent._state._found import Found
+from asyncsd.agent._state._structs import HealthCheck, HealthEntry
 
 from ._selection import chosen, has_tags, near_first, shown
 

@@ -12,9 +12,9 @@ from urllib.parse import quote
 import msgspec
 from aiohttp import web
 
-from asyncsd.agent._call import Call, HTTPError
-from asyncsd.agent._feed import Cursor
-from asyncsd.agent._routing import Route
+from asyncsd.agent._http._call import Call, HTTPError
+from asyncsd.agent._http._routing import Route
+from asyncsd.agent._page._feed import Cursor
 
 __all__ = ["ROUTES"]
 

@@ -7,10 +7,10 @@ from contextlib import asynccontextmanager
 from typing import NamedTuple
 
 from asyncsd import Clock
-from asyncsd.agent._catalog import Catalog
 from asyncsd.agent._checks import Runners
-from asyncsd.agent._definitions import CheckDefinition
-from asyncsd.agent._structs import Status
+from asyncsd.agent._state._catalog import Catalog
+from asyncsd.agent._state._definitions import CheckDefinition
+from asyncsd.agent._state._structs import Status
 
 __all__ = ["AtOnce", "Checks", "Said", "running", "said_by"]
 

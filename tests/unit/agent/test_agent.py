@@ -10,8 +10,8 @@ import aiohttp
 import pytest
 
 from asyncsd.agent import Agent
-from asyncsd.agent._definitions import CheckDefinition
-from asyncsd.agent._structs import Node, Service
+from asyncsd.agent._state._definitions import CheckDefinition
+from asyncsd.agent._state._structs import Node, Service
 
 from .waiting import until
 

@@ -5,12 +5,12 @@ import random
 
 import pytest
 
-from asyncsd.agent._blocking import Wait, blocking, patience
-from asyncsd.agent._catalog import Catalog
 from asyncsd.agent._config import AgentConfig
-from asyncsd.agent._found import Found
 from asyncsd.agent._registry import Registry
-from asyncsd.agent._structs import HealthEntry, Node, Service
+from asyncsd.agent._state._blocking import Wait, blocking, patience
+from asyncsd.agent._state._catalog import Catalog
+from asyncsd.agent._state._found import Found
+from asyncsd.agent._state._structs import HealthEntry, Node, Service
 from asyncsd.testing import FakeClock
 
 NODE = Node(node="n1", address="10.0.0.1", datacenter="dc1")

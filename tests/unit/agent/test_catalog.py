@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from asyncsd.agent._catalog import Catalog, MissingService
-from asyncsd.agent._found import Found
-from asyncsd.agent._structs import HealthCheck, Node, Service, Status
+from asyncsd.agent._state._catalog import Catalog, MissingService
+from asyncsd.agent._state._found import Found
+from asyncsd.agent._state._structs import HealthCheck, Node, Service, Status
 
 NODE = Node(node="n1", address="10.0.0.1", datacenter="dc1")
 OTHER = Node(node="n2", address="10.0.0.2", datacenter="dc1")

@@ -2,9 +2,9 @@
 
 import pytest
 
-from asyncsd.agent._catalog import Catalog
-from asyncsd.agent._definitions import CheckDefinition
-from asyncsd.agent._structs import HealthCheck, Node, Service, Status
+from asyncsd.agent._state._catalog import Catalog
+from asyncsd.agent._state._definitions import CheckDefinition
+from asyncsd.agent._state._structs import HealthCheck, Node, Service, Status
 from asyncsd.testing import FakeClock
 from tests.unit.agent.checks import NODE, Checks, Said, running
 

@@ -9,7 +9,7 @@ import pytest
 
 from asyncsd._clock import LoopClock
 from asyncsd.agent._checks import cannot_run
-from asyncsd.agent._definitions import CheckDefinition
+from asyncsd.agent._state._definitions import CheckDefinition
 from tests.support.checked import grpc_server, http_server, raw_server
 from tests.support.fake_agent import Certificates, make_certificates
 from tests.test_imports import imported_by

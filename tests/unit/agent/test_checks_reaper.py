@@ -6,7 +6,7 @@ import aiohttp
 import pytest
 
 from asyncsd.agent import Agent
-from asyncsd.agent._definitions import CheckDefinition
+from asyncsd.agent._state._definitions import CheckDefinition
 from asyncsd.testing import FakeClock
 from tests.unit.agent.checks import running
 

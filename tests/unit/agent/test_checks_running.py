@@ -8,7 +8,7 @@ import pytest
 
 from asyncsd._clock import LoopClock
 from asyncsd.agent._checks._dial import DialError
-from asyncsd.agent._definitions import CheckDefinition
+from asyncsd.agent._state._definitions import CheckDefinition
 from asyncsd.testing import FakeClock
 from tests.support.checked import http_server, raw_server
 from tests.unit.agent.checks import running

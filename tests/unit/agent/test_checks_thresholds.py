@@ -4,8 +4,8 @@ import pytest
 
 from asyncsd.agent._checks._output import Result
 from asyncsd.agent._checks._thresholds import Thresholds
-from asyncsd.agent._definitions import CheckDefinition
-from asyncsd.agent._structs import Status
+from asyncsd.agent._state._definitions import CheckDefinition
+from asyncsd.agent._state._structs import Status
 
 OK, WARN, BAD = "passing", "warning", "critical"
 

@@ -6,7 +6,7 @@ import logging
 import pytest
 
 from asyncsd.agent._checks import NoTTL
-from asyncsd.agent._definitions import CheckDefinition
+from asyncsd.agent._state._definitions import CheckDefinition
 from asyncsd.testing import FakeClock
 from tests.unit.agent.checks import Said, running
 

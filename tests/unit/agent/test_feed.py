@@ -6,11 +6,11 @@ import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from asyncsd.agent import _feed
-from asyncsd.agent._catalog import Catalog
-from asyncsd.agent._feed import Cursor, Feed
-from asyncsd.agent._structs import HealthCheck, Node, Service, Status
-from asyncsd.agent._timeline import Timeline
+from asyncsd.agent._page import _feed
+from asyncsd.agent._page._feed import Cursor, Feed
+from asyncsd.agent._page._timeline import Timeline
+from asyncsd.agent._state._catalog import Catalog
+from asyncsd.agent._state._structs import HealthCheck, Node, Service, Status
 from asyncsd.testing import FakeClock
 
 

@@ -14,7 +14,7 @@ from asyncsd.agent._filter._quote import quote
 from asyncsd.agent._filter._regexp import Regexp
 from asyncsd.agent._filter._regexp_syntax import RegexpError
 from asyncsd.agent._filter._unquote import unquote
-from asyncsd.agent._structs import HealthCheck, HealthEntry, Node, Service, TaggedAddress, Weights
+from asyncsd.agent._state._structs import HealthCheck, HealthEntry, Node, Service, TaggedAddress, Weights
 
 NODE = Node(node="n1", address="10.0.0.1", datacenter="dc1", meta={"rack": "r1"})
 WEB = Service(

@@ -5,10 +5,10 @@ from collections.abc import Callable
 
 import pytest
 
-from asyncsd.agent._catalog import Catalog
-from asyncsd.agent._definitions import CheckDefinition
-from asyncsd.agent._local import Local, UnknownCheck, UnknownService
-from asyncsd.agent._structs import HealthCheck, Node, Service
+from asyncsd.agent._state._catalog import Catalog
+from asyncsd.agent._state._definitions import CheckDefinition
+from asyncsd.agent._state._local import Local, UnknownCheck, UnknownService
+from asyncsd.agent._state._structs import HealthCheck, Node, Service
 from asyncsd.testing import FakeClock
 
 NODE = Node(node="here", address="127.0.0.1", datacenter="dc1")

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from asyncsd.agent._decoding import DecodeError, parse
-from asyncsd.agent._duration import seconds, written
-from asyncsd.agent._registrations import InvalidRegistration, check_of, service_of
-from asyncsd.agent._structs import TaggedAddress
+from asyncsd.agent._decoding._duration import seconds, written
+from asyncsd.agent._decoding._json import DecodeError, parse
+from asyncsd.agent._decoding._registrations import InvalidRegistration, check_of, service_of
+from asyncsd.agent._state._structs import TaggedAddress
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),

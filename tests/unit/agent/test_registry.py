@@ -6,7 +6,7 @@ import pytest
 
 from asyncsd.agent._config import AgentConfig
 from asyncsd.agent._registry import Registry
-from asyncsd.agent._structs import Service
+from asyncsd.agent._state._structs import Service
 from asyncsd.testing import FakeClock
 
 

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from asyncsd.agent._http._routing import Router
 from asyncsd.agent._routes import ROUTES
 from asyncsd.agent._routes.absent import ABSENT
-from asyncsd.agent._routing import Router
 
 PAGE = Path(__file__).parents[3] / "docs" / "agent-api.md"
 ROW = re.compile(r"^\| `(/v1/[^`]*)` \| ([^|]*) \|", re.MULTILINE)

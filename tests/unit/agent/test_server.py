@@ -14,7 +14,7 @@ import aiohttp
 import pytest
 
 from asyncsd.agent import Agent
-from asyncsd.agent import _server as server
+from asyncsd.agent._http import _server as server
 
 from .waiting import until
 

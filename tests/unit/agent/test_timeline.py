@@ -2,9 +2,9 @@
 
 from msgspec.structs import replace
 
-from asyncsd.agent._catalog import Catalog
-from asyncsd.agent._structs import HealthCheck, Node, Service, Weights
-from asyncsd.agent._timeline import Change, Timeline
+from asyncsd.agent._page._timeline import Change, Timeline
+from asyncsd.agent._state._catalog import Catalog
+from asyncsd.agent._state._structs import HealthCheck, Node, Service, Weights
 from asyncsd.testing import FakeClock
 
 NODE = Node(node="n1", address="10.0.0.1", datacenter="dc1")

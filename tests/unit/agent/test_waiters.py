@@ -3,8 +3,8 @@
 import asyncio
 import itertools
 
-from asyncsd.agent._found import Found
-from asyncsd.agent._waiters import AT_ONCE, Waiters
+from asyncsd.agent._state._found import Found
+from asyncsd.agent._state._waiters import AT_ONCE, Waiters
 
 WEB, API = ("service", "web"), ("service", "api")
 

@@ -6,8 +6,7 @@ from itertools import chain
 import msgspec
 
 from asyncsd._protocols import Clock
-
-from ._structs import HealthCheck, Service
+from asyncsd.agent._state._structs import HealthCheck, Service
 
 __all__ = ["NODE_MAINTENANCE", "SERVICE_MAINTENANCE", "Change", "Timeline"]
 

@@ -3,13 +3,13 @@
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from asyncsd.agent._call import Call, HTTPError
 from asyncsd.agent._checks import cannot_run
-from asyncsd.agent._decoding import DecodeError, parse
-from asyncsd.agent._definitions import CheckDefinition
+from asyncsd.agent._decoding._json import DecodeError, parse
+from asyncsd.agent._decoding._registrations import InvalidRegistration
 from asyncsd.agent._filter import FilterError, Keep, Kind, create_filter
-from asyncsd.agent._query import check_enterprise
-from asyncsd.agent._registrations import InvalidRegistration
+from asyncsd.agent._http._call import Call, HTTPError
+from asyncsd.agent._http._query import check_enterprise
+from asyncsd.agent._state._definitions import CheckDefinition
 
 __all__ = ["check_local", "decoded", "keep_local", "runnable"]
 

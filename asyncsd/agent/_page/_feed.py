@@ -6,9 +6,9 @@ from uuid import uuid4
 import msgspec
 
 from asyncsd._protocols import Clock
+from asyncsd.agent._state._catalog import CHECKS, NODES, SERVICES, Catalog
+from asyncsd.agent._state._structs import HealthCheck, HealthEntry, Node, Service
 
-from ._catalog import CHECKS, NODES, SERVICES, Catalog
-from ._structs import HealthCheck, HealthEntry, Node, Service
 from ._timeline import Change, Timeline
 
 __all__ = ["Cursor", "Feed", "Frame"]

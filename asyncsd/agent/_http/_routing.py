@@ -9,9 +9,10 @@ from urllib.parse import unquote
 
 from aiohttp import web
 
+from asyncsd.agent._filter import FilterError
+from asyncsd.agent._registry import Registry
+
 from ._call import Call, HTTPError
-from ._filter import FilterError
-from ._registry import Registry
 
 __all__ = ["Endpoint", "Route", "Router"]
 

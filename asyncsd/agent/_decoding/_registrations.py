@@ -7,10 +7,11 @@ from typing import Any, TypeAlias
 
 from msgspec import UNSET
 
-from ._decoding import Decoder, Shape, Where, boolean, duration, integer, list_of, map_of, string
-from ._definitions import OUTPUT_SIZE, CheckDefinition
+from asyncsd.agent._state._definitions import OUTPUT_SIZE, CheckDefinition
+from asyncsd.agent._state._structs import Service, Status, TaggedAddress, Weights
+
 from ._duration import written
-from ._structs import Service, Status, TaggedAddress, Weights
+from ._json import Decoder, Shape, Where, boolean, duration, integer, list_of, map_of, string
 
 __all__ = ["InvalidRegistration", "ServiceRegistration", "check_of", "check_meta", "service_of"]
 

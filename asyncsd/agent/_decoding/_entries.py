@@ -7,7 +7,10 @@ import re
 from dataclasses import dataclass
 from typing import Any, cast
 
-from ._decoding import (
+from asyncsd.agent._state._structs import HealthCheck, Node, Service, TaggedAddress, Weights
+
+from ._duration import written
+from ._json import (
     DecodeError,
     Decoder,
     Shape,
@@ -20,9 +23,7 @@ from ._decoding import (
     parse,
     string,
 )
-from ._duration import written
 from ._registrations import ADDRESS, NO_MESH, PAIRS, STRINGS, WEIGHTS
-from ._structs import HealthCheck, Node, Service, TaggedAddress, Weights
 
 __all__ = ["Deregistration", "EntryError", "Registration", "parse_deregistration", "parse_registration"]
 

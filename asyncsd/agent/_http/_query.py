@@ -6,8 +6,9 @@ from typing import Literal, TypeAlias
 
 from multidict import CIMultiDictProxy, MultiMapping
 
-from ._blocking import Wait
-from ._duration import seconds
+from asyncsd.agent._decoding._duration import seconds
+from asyncsd.agent._state._blocking import Wait
+
 from ._errors import HTTPError
 
 __all__ = ["Consistency", "Query", "check_enterprise", "parse_query"]

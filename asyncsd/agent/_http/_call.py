@@ -9,15 +9,15 @@ import msgspec
 from aiohttp import web
 
 from asyncsd._protocols import Clock
+from asyncsd.agent._decoding._duration import seconds
+from asyncsd.agent._decoding._json import DecodeError, parse
+from asyncsd.agent._filter import FilterError, Keep, Kind, create_filter
+from asyncsd.agent._registry import Registry
+from asyncsd.agent._state._blocking import Wait, blocking
+from asyncsd.agent._state._found import Found
 
-from ._blocking import Wait, blocking
-from ._decoding import DecodeError, parse
-from ._duration import seconds
 from ._errors import HTTPError
-from ._filter import FilterError, Keep, Kind, create_filter
-from ._found import Found
 from ._query import Query, parse_query
-from ._registry import Registry
 
 __all__ = ["CACHED", "Call", "HTTPError", "found_headers", "seconds"]
 

@@ -1,0 +1,1 @@
+"""What is registered, and those who wait for it to change."""
