@@ -1,6 +1,7 @@
 """How an agent is set up."""
 
 import ipaddress
+import math
 from dataclasses import dataclass, field
 from uuid import uuid4
 
@@ -38,6 +39,12 @@ class AgentConfig:
             raise ValueError("read_token without token: nobody could register")
         if self.read_token is not None and self.read_token == self.token:
             raise ValueError("read_token is the same as token")
+        for name in ("reap_interval", "sync_interval"):
+            if not 0 < getattr(self, name) < math.inf:
+                raise ValueError(f"{name} {getattr(self, name)}: seconds, more than 0")
+        for name in ("deregister_after_min", "check_update_interval"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise ValueError(f"{name} {getattr(self, name)}: seconds, 0 or more")
         for name in ("host", "node", "datacenter"):
             if not getattr(self, name):
                 raise ValueError(f"{name} is empty")

@@ -221,6 +221,10 @@ async def test_closing_is_quick_while_500_queries_wait_and_leaves_nothing() -> N
         {"host": ""},
         {"node": ""},
         {"datacenter": ""},
+        {"reap_interval": 0},  # it would look without end
+        {"reap_interval": float("nan")},
+        {"deregister_after_min": -1.0},
+        {"check_update_interval": float("inf")},
     ],
     ids=str,
 )
