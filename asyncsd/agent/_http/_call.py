@@ -9,7 +9,6 @@ import msgspec
 from aiohttp import web
 
 from asyncsd._protocols import Clock
-from asyncsd.agent._decoding._duration import seconds
 from asyncsd.agent._decoding._json import DecodeError, parse
 from asyncsd.agent._filter import FilterError, Keep, Kind, create_filter
 from asyncsd.agent._registry import Registry
@@ -19,7 +18,7 @@ from asyncsd.agent._state._found import Found
 from ._errors import HTTPError
 from ._query import Query, parse_query
 
-__all__ = ["CACHED", "Call", "HTTPError", "found_headers", "seconds"]
+__all__ = ["CACHED", "Call", "found_headers"]
 
 T = TypeVar("T")
 

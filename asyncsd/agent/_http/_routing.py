@@ -12,7 +12,8 @@ from aiohttp import web
 from asyncsd.agent._filter import FilterError
 from asyncsd.agent._registry import Registry
 
-from ._call import Call, HTTPError
+from ._call import Call
+from ._errors import HTTPError
 
 __all__ = ["Endpoint", "Route", "Router"]
 

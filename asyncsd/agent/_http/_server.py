@@ -17,7 +17,7 @@ from aiohttp.web_protocol import RequestHandler
 
 from asyncsd._tasks import finish
 
-from ._call import HTTPError
+from ._errors import HTTPError
 
 __all__ = ["Handle", "Server"]
 

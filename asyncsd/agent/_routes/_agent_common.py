@@ -7,7 +7,8 @@ from asyncsd.agent._checks import cannot_run
 from asyncsd.agent._decoding._json import DecodeError, parse
 from asyncsd.agent._decoding._registrations import InvalidRegistration
 from asyncsd.agent._filter import FilterError, Keep, Kind, create_filter
-from asyncsd.agent._http._call import Call, HTTPError
+from asyncsd.agent._http._call import Call
+from asyncsd.agent._http._errors import HTTPError
 from asyncsd.agent._http._query import check_enterprise
 from asyncsd.agent._state._definitions import CheckDefinition
 

@@ -2,7 +2,8 @@
 
 from aiohttp import web
 
-from asyncsd.agent._http._call import Call, HTTPError
+from asyncsd.agent._http._call import Call
+from asyncsd.agent._http._errors import HTTPError
 from asyncsd.agent._http._routing import Route
 
 __all__ = ["ABSENT", "ROUTES"]

@@ -5,7 +5,8 @@ from aiohttp import web
 from asyncsd.agent._decoding._booleans import boolean
 from asyncsd.agent._decoding._registrations import service_of
 from asyncsd.agent._filter import AGENT_SERVICE
-from asyncsd.agent._http._call import Call, HTTPError
+from asyncsd.agent._http._call import Call
+from asyncsd.agent._http._errors import HTTPError
 from asyncsd.agent._http._routing import Route
 from asyncsd.agent._state._blocking import patience
 from asyncsd.agent._state._local import UnknownService

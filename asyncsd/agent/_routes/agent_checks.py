@@ -8,7 +8,8 @@ from asyncsd.agent._checks import NoTTL
 from asyncsd.agent._decoding._json import Shape, string
 from asyncsd.agent._decoding._registrations import STATUSES, InvalidRegistration, check_of
 from asyncsd.agent._filter import HEALTH_CHECK
-from asyncsd.agent._http._call import Call, HTTPError
+from asyncsd.agent._http._call import Call
+from asyncsd.agent._http._errors import HTTPError
 from asyncsd.agent._http._routing import Endpoint, Route
 from asyncsd.agent._state._local import UnknownCheck, UnknownService
 from asyncsd.agent._state._structs import Status

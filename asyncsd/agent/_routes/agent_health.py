@@ -5,7 +5,8 @@ from typing import Any, NamedTuple
 
 from aiohttp import web
 
-from asyncsd.agent._http._call import Call, HTTPError
+from asyncsd.agent._http._call import Call
+from asyncsd.agent._http._errors import HTTPError
 from asyncsd.agent._http._routing import Route
 from asyncsd.agent._state._structs import HealthCheck, Service, Status
 

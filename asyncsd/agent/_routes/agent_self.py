@@ -6,7 +6,8 @@ from typing import Any
 
 from aiohttp import web
 
-from asyncsd.agent._http._call import Call, HTTPError
+from asyncsd.agent._http._call import Call
+from asyncsd.agent._http._errors import HTTPError
 from asyncsd.agent._http._routing import Route
 
 __all__ = ["ROUTES"]

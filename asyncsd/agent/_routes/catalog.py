@@ -9,7 +9,8 @@ from msgspec import UNSET, UnsetType
 from asyncsd.agent._decoding._entries import EntryError, parse_deregistration, parse_registration
 from asyncsd.agent._decoding._json import DecodeError
 from asyncsd.agent._filter import NODE, NODE_SERVICE, SERVICE_NODE
-from asyncsd.agent._http._call import CACHED, Call, HTTPError
+from asyncsd.agent._http._call import CACHED, Call
+from asyncsd.agent._http._errors import HTTPError
 from asyncsd.agent._http._routing import Route
 from asyncsd.agent._state._catalog import Catalog
 from asyncsd.agent._state._found import Found

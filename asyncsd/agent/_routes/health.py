@@ -7,7 +7,8 @@ from msgspec.structs import replace
 
 from asyncsd.agent._decoding._booleans import boolean
 from asyncsd.agent._filter import CHECK_SERVICE_NODE, HEALTH_CHECK
-from asyncsd.agent._http._call import Call, HTTPError, found_headers
+from asyncsd.agent._http._call import Call, found_headers
+from asyncsd.agent._http._errors import HTTPError
 from asyncsd.agent._http._query import Query
 from asyncsd.agent._http._routing import Route
 from asyncsd.agent._state._found import Found

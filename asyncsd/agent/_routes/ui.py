@@ -12,7 +12,8 @@ from urllib.parse import quote
 import msgspec
 from aiohttp import web
 
-from asyncsd.agent._http._call import Call, HTTPError
+from asyncsd.agent._http._call import Call
+from asyncsd.agent._http._errors import HTTPError
 from asyncsd.agent._http._routing import Route
 from asyncsd.agent._page._feed import Cursor
 
