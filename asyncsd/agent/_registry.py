@@ -17,7 +17,7 @@ __all__ = ["Registry"]
 
 
 class Registry:
-    """The catalog, what is registered with this agent, and its checks, run from `open` to `aclose`."""
+    """The catalog, what is registered with this agent, and its checks, which run until `aclose`."""
 
     def __init__(self, config: AgentConfig, *, port: int, clock: Clock, rng: random.Random) -> None:
         self.config = config

@@ -17,8 +17,6 @@ if TYPE_CHECKING:
 
 __all__ = ["add_command"]
 
-logger = logging.getLogger("asyncsd.agent")
-
 DESCRIPTION = """\
 A registry that speaks Consul's HTTP API for discovery, for development, tests and demonstrations.
 It keeps its state in memory: what was registered is gone when it ends.

@@ -7,7 +7,9 @@ import re
 from dataclasses import dataclass
 from typing import Any, cast
 
-from asyncsd.agent._state._structs import HealthCheck, Node, Service, TaggedAddress, Weights
+from msgspec import UNSET
+
+from asyncsd.agent._state._structs import HealthCheck, Node, Service, Weights
 
 from ._duration import written
 from ._json import (
@@ -23,7 +25,18 @@ from ._json import (
     parse,
     string,
 )
-from ._registrations import ADDRESS, NO_MESH, PAIRS, STRINGS, WEIGHTS
+from ._services import (
+    ADDRESSES,
+    NO_MESH,
+    PAIRS,
+    STRINGS,
+    UNSPECIFIED,
+    WEIGHTS,
+    Fields,
+    anything,
+    tagged_addresses,
+    wants_mesh,
+)
 
 __all__ = ["Deregistration", "EntryError", "Registration", "parse_deregistration", "parse_registration"]
 
@@ -55,10 +68,6 @@ class Deregistration:
     check_id: str
 
 
-def _anything(value: Any, _: Where) -> Any:
-    return value
-
-
 INDEXES = {"CreateIndex": integer, "ModifyIndex": integer}
 
 SERVICE = Shape(
@@ -66,13 +75,13 @@ SERVICE = Shape(
     {
         **dict.fromkeys(("Kind", "ID", "Service", "Address", "SocketPath", "PeerName"), string),
         "Tags": STRINGS,
-        "TaggedAddresses": map_of(ADDRESS.decode, "map[string]structs.ServiceAddress", empty={}),
+        "TaggedAddresses": ADDRESSES,
         "Meta": PAIRS,
         "Port": integer,
         "Weights": WEIGHTS.decode,
         "EnableTagOverride": boolean,
-        "Proxy": _anything,
-        "Connect": _anything,
+        "Proxy": anything,
+        "Connect": anything,
         **INDEXES,
     },
     struct="NodeService",
@@ -202,43 +211,36 @@ def _check_id(text: str) -> None:
         raise EntryError("Bad node ID: uuid is improperly formatted")
 
 
-def _service(fields: dict[str, Any]) -> Service:
-    if fields.get("Kind") or fields.get("Proxy") or fields.get("Connect"):
+def _service(fields: Fields) -> Service:
+    if wants_mesh(fields):
         raise DecodeError(NO_MESH)
     name = fields.get("Service", "")
     service_id = fields.get("ID") or name
     if service_id and not name:
         raise EntryError("Must provide service name (Service.Service) when service ID is provided")
-    if fields.get("Address") in ("0.0.0.0", "::", "[::]"):  # noqa: S104 - refused, not listened on
+    if fields.get("Address") in UNSPECIFIED:
         raise EntryError("Invalid service address")
-    addresses: dict[str, dict[str, Any]] = fields.get("TaggedAddresses") or {}
-    tagged = {
-        tag: TaggedAddress(address.get("Address", ""), address.get("Port", 0))
-        for tag, address in addresses.items()
-    }
-    optional: dict[str, Any] = {"tagged_addresses": tagged} if tagged else {}
-    if fields.get("SocketPath"):
-        optional["socket_path"] = fields["SocketPath"]
     return Service(
         id=service_id,
         service=name,
         tags=fields.get("Tags") or [],
         address=fields.get("Address", ""),
+        tagged_addresses=tagged_addresses(fields) or UNSET,
         meta=fields.get("Meta"),
         port=fields.get("Port", 0),
+        socket_path=fields.get("SocketPath") or UNSET,
         weights=_weights(fields.get("Weights")),
         enable_tag_override=fields.get("EnableTagOverride", False),
-        **optional,
     )
 
 
-def _weights(fields: dict[str, Any] | None) -> Weights:
+def _weights(fields: Fields | None) -> Weights:
     """Those that are no weights count as none given."""
     passing, warning = (fields or {}).get("Passing", 0), (fields or {}).get("Warning", 0)
     return Weights(passing, warning) if passing > 0 and warning >= 0 else Weights()
 
 
-def _check(fields: dict[str, Any], node: str) -> HealthCheck:
+def _check(fields: Fields, node: str) -> HealthCheck:
     definition = dict(fields.get("Definition") or {})
     for name in ("Interval", "Timeout", "DeregisterCriticalServiceAfter"):
         if name in definition:

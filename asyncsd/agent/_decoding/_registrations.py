@@ -3,7 +3,7 @@
 import ipaddress
 import re
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any
 
 from msgspec import UNSET
 
@@ -11,11 +11,21 @@ from asyncsd.agent._state._definitions import OUTPUT_SIZE, CheckDefinition
 from asyncsd.agent._state._structs import Service, Status, TaggedAddress, Weights
 
 from ._duration import written
-from ._json import Decoder, Shape, Where, boolean, duration, integer, list_of, map_of, string
+from ._json import Decoder, Shape, boolean, duration, integer, list_of, map_of, string
+from ._services import (
+    ADDRESSES,
+    NO_MESH,
+    PAIRS,
+    STRINGS,
+    UNSPECIFIED,
+    WEIGHTS,
+    Fields,
+    anything,
+    tagged_addresses,
+    wants_mesh,
+)
 
 __all__ = ["InvalidRegistration", "ServiceRegistration", "check_of", "check_meta", "service_of"]
-
-Fields: TypeAlias = dict[str, Any]
 
 STATUSES: tuple[Status, ...] = ("passing", "warning", "critical")
 
@@ -25,7 +35,6 @@ ASKING = ("ScriptArgs", "HTTP", "TCP", "UDP", "GRPC", "H2PING", "OSService")
 META_PAIRS, META_KEY, META_VALUE = 64, 128, 512
 """The most pairs that meta may have, and the longest key and value in bytes (Consul's `metaMax...`)."""
 
-NO_MESH = "the service mesh (Kind, Proxy, Connect) isn't part of this agent: register with a Consul for that"
 NO_SCRIPTS = (
     "Scripts are disabled on this agent from remote calls; to enable, configure "
     "'enable_script_checks' to true"
@@ -40,13 +49,6 @@ class InvalidRegistration(Exception):
         self.text = text
         self.status = status
 
-
-def _anything(value: Any, _: Where) -> Any:
-    return value
-
-
-STRINGS = list_of(string, "[]string")
-PAIRS = map_of(string, "map[string]string")
 
 CHECK_FIELDS: dict[str, Decoder] = {
     "Name": string,
@@ -103,10 +105,6 @@ CHECK = Shape(
     {**CHECK_FIELDS, "ID": string, "Token": string},
     aliases={**CHECK_ALIASES, "disable_redirects": "DisableRedirects"},
 )
-WEIGHTS = Shape("structs.Weights", {"Passing": integer, "Warning": integer}, struct="Weights", inner="")
-ADDRESS = Shape(
-    "structs.ServiceAddress", {"Address": string, "Port": integer}, struct="ServiceAddress", inner=""
-)
 SERVICE = Shape(
     "structs.ServiceDefinition",
     {
@@ -115,7 +113,7 @@ SERVICE = Shape(
         "Name": string,
         "Tags": STRINGS,
         "Address": string,
-        "TaggedAddresses": map_of(ADDRESS.decode, "map[string]structs.ServiceAddress", empty={}),
+        "TaggedAddresses": ADDRESSES,
         "Meta": PAIRS,
         "Port": integer,
         "SocketPath": string,
@@ -124,8 +122,8 @@ SERVICE = Shape(
         "Weights": WEIGHTS.decode,
         "Token": string,
         "EnableTagOverride": boolean,
-        "Proxy": _anything,
-        "Connect": _anything,
+        "Proxy": anything,
+        "Connect": anything,
     },
     aliases={"enable_tag_override": "EnableTagOverride", "tagged_addresses": "TaggedAddresses"},
 )
@@ -148,11 +146,11 @@ def service_of(body: Any) -> ServiceRegistration:
     name = fields.get("Name", "")
     if not name:
         raise InvalidRegistration("Missing service name")
-    if fields.get("Address") in ("0.0.0.0", "::", "[::]"):  # noqa: S104
+    if fields.get("Address") in UNSPECIFIED:
         raise InvalidRegistration("Invalid service address")
     weights = _weights(fields.get("Weights"))
     check_meta(fields.get("Meta", {}))
-    if fields.get("Kind") or fields.get("Proxy") or fields.get("Connect"):
+    if wants_mesh(fields):
         raise InvalidRegistration(NO_MESH)
     checks = [check for check in [fields.get("Check", {})] if any(check.values())] + fields.get("Checks", [])
     for check in checks:
@@ -252,10 +250,7 @@ def _weights(fields: Fields | None) -> Weights:
 
 def _tagged_addresses(fields: Fields) -> dict[str, TaggedAddress]:
     """The further addresses; a service whose own is an IP has it under the tags of its family too."""
-    tagged = {
-        tag: TaggedAddress(address.get("Address", ""), address.get("Port", 0))
-        for tag, address in fields.get("TaggedAddresses", {}).items()
-    }
+    tagged = tagged_addresses(fields)
     for tag, version in (("lan_ipv4", 4), ("wan_ipv4", 4), ("lan_ipv6", 6)):
         if tag in tagged and _version(tagged[tag].address) != version:
             text = f'Service tagged address "{tag}" must be a valid ipv{version} address'

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from asyncsd.agent._checks import cannot_run
-from asyncsd.agent._decoding._json import DecodeError, parse
+from asyncsd.agent._decoding._json import DecodeError
 from asyncsd.agent._decoding._registrations import InvalidRegistration
 from asyncsd.agent._filter import FilterError, Keep, Kind, create_filter
 from asyncsd.agent._http._call import Call
@@ -39,9 +39,9 @@ def keep_local(call: Call, kind: Kind, *, late: bool = False) -> Keep:
 
 async def decoded(call: Call, make: Callable[[Any], T]) -> T:
     """What `make` makes of the body's JSON. HTTPError if it can't."""
-    body = await call.request.read()
+    body = await call.body()
     try:
-        return make(parse(body))
+        return make(body)
     except DecodeError as exc:
         raise HTTPError(400, f"Request decode failed: {exc}") from None
     except InvalidRegistration as exc:

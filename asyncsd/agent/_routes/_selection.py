@@ -3,14 +3,11 @@
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
-from msgspec import UNSET
-from msgspec.structs import replace
-
 from asyncsd.agent._http._call import Call
 from asyncsd.agent._http._query import Query
 from asyncsd.agent._state._structs import Service
 
-__all__ = ["chosen", "has_tags", "near_first", "shown"]
+__all__ = ["chosen", "has_tags", "near_first"]
 
 T = TypeVar("T")
 
@@ -36,8 +33,3 @@ def near_first(call: Call, query: Query, results: list[T], node: Callable[[T], s
     if query.near not in ("_agent", own):
         return results
     return sorted(results, key=lambda result: node(result) != own)
-
-
-def shown(service: Service) -> Service:
-    """A service as these reads show it: one without a port has no such field."""
-    return service if service.port else replace(service, port=UNSET)

@@ -1,12 +1,19 @@
 """/v1/catalog: nodes and services."""
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import msgspec
 from aiohttp import web
 from msgspec import UNSET, UnsetType
 
-from asyncsd.agent._decoding._entries import EntryError, parse_deregistration, parse_registration
+from asyncsd.agent._decoding._entries import (
+    Deregistration,
+    EntryError,
+    Registration,
+    parse_deregistration,
+    parse_registration,
+)
 from asyncsd.agent._decoding._json import DecodeError
 from asyncsd.agent._filter import NODE, NODE_SERVICE, SERVICE_NODE
 from asyncsd.agent._http._call import CACHED, Call
@@ -16,9 +23,11 @@ from asyncsd.agent._state._catalog import Catalog
 from asyncsd.agent._state._found import Found
 from asyncsd.agent._state._structs import Node, Service, TaggedAddress, Weights
 
-from ._selection import chosen, has_tags, near_first, shown
+from ._selection import chosen, has_tags, near_first
 
 __all__ = ["ROUTES"]
+
+E = TypeVar("E", Registration, Deregistration)
 
 
 class ServiceNode(msgspec.Struct, frozen=True, kw_only=True, rename="pascal"):
@@ -99,7 +108,7 @@ async def node(call: Call) -> web.Response:
     if found.value is None:
         return call.answer_found(found, None, query)
     node, services = found.value
-    by_id = {service.id: shown(service) for service in services if keep(service)}
+    by_id = {service.id: service for service in services if keep(service)}
     return call.answer_found(found, {"Node": node, "Services": by_id}, query)
 
 
@@ -110,7 +119,7 @@ async def node_services(call: Call) -> web.Response:
     keep = call.keep(query, NODE_SERVICE)
     found = await call.found(lambda: _node_of(call.registry.catalog, name), query)
     node, services = found.value or (None, None)
-    chosen = None if services is None else [shown(service) for service in services if keep(service)]
+    chosen = None if services is None else [service for service in services if keep(service)]
     return call.answer_found(found, {"Node": node, "Services": chosen}, query)
 
 
@@ -122,13 +131,7 @@ async def datacenters(call: Call) -> web.Response:
 
 async def register(call: Call) -> web.Response:
     """Enter a node, and a service and checks on it."""
-    try:
-        entry = parse_registration(await call.request.read(), call.registry.config.datacenter)
-    except DecodeError as exc:
-        raise HTTPError(400, f"Request decode failed: {exc}") from None
-    except EntryError as exc:
-        raise HTTPError(500, str(exc)) from None
-    _check_datacenter(call, entry.datacenter)
+    entry = await _entry(call, parse_registration)
     catalog = call.registry.catalog
     standing = catalog.node(entry.node.node).value
     node = standing[0] if standing and entry.keep_node else entry.node
@@ -143,13 +146,7 @@ async def register(call: Call) -> web.Response:
 
 async def deregister(call: Call) -> web.Response:
     """Remove a service with its checks, or a check, or a node with all that it has."""
-    try:
-        entry = parse_deregistration(await call.request.read(), call.registry.config.datacenter)
-    except DecodeError as exc:
-        raise HTTPError(400, f"Request decode failed: {exc}") from None
-    except EntryError as exc:
-        raise HTTPError(500, str(exc)) from None
-    _check_datacenter(call, entry.datacenter)
+    entry = await _entry(call, parse_deregistration)
     call.registry.catalog.deregister(
         entry.node, service_id=entry.service_id or None, check_id=entry.check_id or None
     )
@@ -166,9 +163,18 @@ def _node_of(catalog: Catalog, name: str) -> Found[tuple[Node, list[Service]] | 
     return found
 
 
-def _check_datacenter(call: Call, name: str) -> None:
-    if name != call.registry.config.datacenter:
+async def _entry(call: Call, make: Callable[[bytes, str], E]) -> E:
+    """What `make` makes of the body. HTTPError if it can't, and for another datacenter."""
+    here = call.registry.config.datacenter
+    try:
+        entry = make(await call.request.read(), here)
+    except DecodeError as exc:
+        raise HTTPError(400, f"Request decode failed: {exc}") from None
+    except EntryError as exc:
+        raise HTTPError(500, str(exc)) from None
+    if entry.datacenter != here:
         raise HTTPError(500, "No path to datacenter")
+    return entry
 
 
 def _flat(node: Node, service: Service) -> ServiceNode:

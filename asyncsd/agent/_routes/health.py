@@ -3,7 +3,6 @@
 from collections.abc import Callable
 
 from aiohttp import web
-from msgspec.structs import replace
 
 from asyncsd.agent._decoding._booleans import boolean
 from asyncsd.agent._filter import CHECK_SERVICE_NODE, HEALTH_CHECK
@@ -14,7 +13,7 @@ from asyncsd.agent._http._routing import Route
 from asyncsd.agent._state._found import Found
 from asyncsd.agent._state._structs import HealthCheck, HealthEntry
 
-from ._selection import chosen, has_tags, near_first, shown
+from ._selection import chosen, has_tags, near_first
 
 __all__ = ["ROUTES"]
 
@@ -41,7 +40,6 @@ async def service(call: Call) -> web.Response:
             (lambda _: False) if peer else None,  # nothing is imported from one
             keep if query.filter else None,
         )
-        entries = [entry if entry.service.port else _without_port(entry) for entry in entries]
         return near_first(call, query, entries, lambda entry: entry.node.node)
 
     asked = (*tags, None, *query.node_meta.items(), only_passing, peer, query.filter, query.near)
@@ -95,10 +93,6 @@ def _meta(call: Call, node: str) -> dict[str, str] | None:
 
 def _is_passing(entry: HealthEntry) -> bool:
     return all(check.status == "passing" for check in entry.checks)
-
-
-def _without_port(entry: HealthEntry) -> HealthEntry:
-    return replace(entry, service=shown(entry.service))
 
 
 def _only_passing(call: Call, headers: dict[str, str]) -> bool:

@@ -130,8 +130,8 @@ class Catalog:
         entry = _stamped(node, old, index)
         if entry is not old:
             self._nodes[node.node] = entry
-            touched |= {NODES, ("node", node.node)} | self._services_of(node.node)
-            touched |= {("instances", name) for _, name in self._services_of(node.node)}
+            services = self._services_of(node.node)
+            touched |= {NODES, ("node", node.node)} | services | {("instances", name) for _, name in services}
 
     def _put_service(self, node: str, service: Service, index: int, touched: set[Key]) -> None:
         place = (node, service.id)
@@ -276,7 +276,7 @@ class Catalog:
         key = ("service", name)
         if (made := self._made.get(key)) is None:
             services = self._by_name.get(name, {})
-            of_node = {node: self._speaking_of(node, "") for node, _ in services}
+            of_node = {node: self._speaking_of(node, "") for node in {node for node, _ in services}}
             entries = [
                 HealthEntry(
                     self._nodes[place[0]], services[place], of_node[place[0]] + self._speaking_of(*place)
