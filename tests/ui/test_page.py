@@ -1,5 +1,6 @@
 """What somebody sees who looks at the registry's page."""
 
+import asyncio
 import json
 import re
 from collections.abc import AsyncIterator
@@ -155,11 +156,16 @@ async def test_a_page_without_its_agent_says_so_and_keeps_what_it_knows(
     page = await open_page(excuse="Failed to load resource", clock=True)
     await put("/v1/agent/service/register", service())
     await expect(page.locator("#services a", has_text="web")).to_be_visible()
+    # The clock stands still from here on, and the page tries again only when the test lets time pass.
+    await page.clock.pause_at(datetime.now(UTC) + timedelta(minutes=5))
     await agent.aclose()
-    await expect(page.locator("#link-text")).to_have_text("Reconnecting")
     await expect(page.locator("#link")).to_have_attribute("title", "The agent can't be reached")
+    async with page.expect_event("requestfailed"):
+        await page.clock.run_for(400)  # the first new try; the second comes 375 ms later at least
+    async with asyncio.timeout(10):
+        while await page.locator("#link-text").text_content() != "Reconnecting":
+            await page.clock.run_for(1)
     await expect(page.locator("#services a", has_text="web")).to_be_visible()
-    await page.clock.pause_at(datetime.now(UTC) + timedelta(minutes=5))  # It doesn't try again by itself.
     async with Agent(port=int(agent.url.rpartition(":")[2])):
         await page.get_by_role("button", name="Retry now").click()
         await page.clock.resume()
