@@ -78,6 +78,7 @@ SERVERS: tuple[Server, ...] = (
     GoServer("toxiproxy", "github.com/Shopify/toxiproxy/v2/cmd/server"),
     GoServer("consul", "github.com/hashicorp/consul"),
     GoServer("gokit"),
+    GoServer("etcd", "go.etcd.io/etcd/server/v3"),
 )
 
 
