@@ -17,6 +17,11 @@ __all__ = ["LeaseGoneError", "LoggedOutError", "UnavailableError", "error_of", "
 SHOWN = 200
 """How many characters of an answer an error shows."""
 
+WITHOUT_NAME = (
+    "(while authentication is on, etcd's gateway takes no client certificate with a common name: use a "
+    "certificate without one, and user= and password=)"
+)
+
 # gRPC's codes (google.rpc.Code). The HTTP statuses that go with them differ between versions of etcd.
 CANCELLED, INVALID_ARGUMENT, DEADLINE_EXCEEDED, NOT_FOUND = 1, 3, 4, 5
 PERMISSION_DENIED, RESOURCE_EXHAUSTED, FAILED_PRECONDITION = 7, 8, 9
@@ -36,9 +41,9 @@ class UnavailableError(BackendError):
 
 
 class _Error(msgspec.Struct):
-    # 3.4 calls them so in a stream.
-    code: int = msgspec.field(default=0)
-    grpc_code: int = 0
+    """An error as it comes alone, from 3.4 with its text twice; or in `error`, for what streams."""
+
+    code: int = 0
     message: str = ""
     error: Any = None
 
@@ -49,15 +54,20 @@ def refusal(status: int, body: bytes, url: str) -> BackendError:
         told = msgspec.json.decode(body, type=_Error, strict=False)
     except (msgspec.DecodeError, UnicodeDecodeError):
         text = " ".join(body.decode(errors="replace").split())[:SHOWN]
+        if "CommonName of client" in text:  # Alone of all errors this one is no JSON.
+            return PermissionDeniedError(f"{text} {WITHOUT_NAME}", url=url, status=status)
         return ProtocolError(f"{status}: {text}: is it etcd's gateway?", url=url, status=status)
+    if isinstance(told.error, dict):
+        return error_of(told.error, url, status)
     message = told.message or (told.error if isinstance(told.error, str) else "")
     return _mapped(told.code, message or f"{status}", url, status)
 
 
-def error_of(error: dict[str, Any], url: str) -> BackendError:
-    """The error that a stream ends with, in a line of its own."""
+def error_of(error: dict[str, Any], url: str, status: int | None = None) -> BackendError:
+    """The error that a stream ends with, or is refused with: in an object of its own."""
+    # 3.4 calls it grpc_code.
     code = error.get("code") or error.get("grpc_code") or 0
-    return _mapped(code if isinstance(code, int) else 0, str(error.get("message", "")), url, None)
+    return _mapped(code if isinstance(code, int) else 0, str(error.get("message", "")), url, status)
 
 
 def watch_refusal(reason: str, url: str) -> BackendError:
@@ -78,13 +88,6 @@ def _mapped(code: int, message: str, url: str, status: int | None) -> BackendErr
     if code == PERMISSION_DENIED:
         return PermissionDeniedError(
             f"{message}: the user's role needs readwrite on the prefix", url=url, status=status
-        )
-    if "CommonName of client" in message:
-        return PermissionDeniedError(
-            f"{message} (etcd takes no client certificate with a common name through its gateway while "
-            "authentication is on: use a certificate without one, and user= and password=)",
-            url=url,
-            status=status,
         )
     if code == INVALID_ARGUMENT and ("user name is empty" in message or "authentication failed" in message):
         return PermissionDeniedError(

@@ -11,7 +11,7 @@ from asyncsd._models import Status
 from asyncsd._protocols import Lease
 from asyncsd._registration import Record
 
-from ._answers import LeaseGoneError, UnavailableError
+from ._answers import LeaseGoneError, UnavailableError, error_of
 from ._keys import Keys, status_of, value_of
 from ._messages import Grant, KeepAlive, Txn
 from ._transport import Transport
@@ -76,6 +76,8 @@ class Registry:
         standing: Standing = lease.state
         if standing.lease:
             kept = await self._transport.call("/v3/lease/keepalive", {"ID": str(standing.lease)}, KeepAlive)
+            if kept.error is not None:
+                raise error_of(kept.error, lease.where)
             if kept.result is None or kept.result.TTL <= 0:
                 raise self._lost(lease, "its lease has run out")
             await self._say(lease, health.status, standing.drained)
