@@ -10,16 +10,17 @@ from asyncsd.testing._conformance._suite import record
 from tests.support.etcd import EtcdServer
 
 
-@pytest.fixture(scope="module")
-def url() -> Iterator[str]:
+@pytest.fixture(
+    scope="module", params=[pytest.param(name, marks=pytest.mark.server(name)) for name in ("etcd", "etcd34")]
+)
+def url(request: pytest.FixtureRequest) -> Iterator[str]:
     """One server for all: every test has service names of its own."""
-    server = EtcdServer()
+    server = EtcdServer(program=request.param)
     asyncio.run(server.start())
     yield server.url
     server.stop()
 
 
-@pytest.mark.server("etcd")
 class TestEtcd(BackendConformance):
     @pytest.fixture(autouse=True)
     def _server(self, url: str) -> None:
