@@ -24,7 +24,7 @@ async def test_a_killed_leader_costs_no_registration_and_no_wrong_list() -> None
             await registrar.ready()
             reply = await fetched(backend, "greeter", lambda found: [i.status for i in found] == ["passing"])
             waiting = asyncio.create_task(backend.fetch(Query("greeter"), reply.cursor))
-            await backend.fetch(Query("greeter"), None)
+            await cluster.servers[leader].watched(2)  # The registrar's is the other.
             cluster.servers[leader].kill()
             lists: list[list[str]] = []
             errors: list[BackendError] = []
@@ -67,7 +67,7 @@ async def test_without_a_quorum_reads_fail_unless_they_may_be_stale() -> None:
             await backend.register(OTHER.record(id="g2", host="10.0.0.8"))
             before = await backend.fetch(Query("greeter"), None)
             waiting = asyncio.create_task(backend.fetch(Query("greeter"), before.cursor))
-            await backend.fetch(Query("greeter"), None)
+            await cluster.servers[0].watched()
             cluster.servers[1].kill()
             cluster.servers[2].kill()
             async with asyncio.timeout(15):

@@ -37,7 +37,7 @@ async def test_a_waiting_fetch_ends_when_its_server_does(server: EtcdServer, bac
     for end in (server.kill, server.terminate):
         reply = await backend.fetch(Query("greeter"), None)
         waiting = asyncio.create_task(backend.fetch(Query("greeter"), reply.cursor))
-        await backend.fetch(Query("greeter"), None)
+        await server.watched()
         await asyncio.to_thread(end)
         async with asyncio.timeout(5):
             with pytest.raises(UnreachableError, match=server.url):
@@ -49,7 +49,7 @@ async def test_a_frozen_server_is_noticed_by_a_waiting_fetch(server: EtcdServer)
     async with EtcdBackend(server.url, timeout=1.0) as backend:
         reply = await backend.fetch(Query("greeter"), None)
         waiting = asyncio.create_task(backend.fetch(Query("greeter"), reply.cursor))
-        await backend.fetch(Query("greeter"), None)
+        await server.watched()
         server.freeze()
         try:
             async with asyncio.timeout(15):  # Long before the wait's end, and the connection stays open.
@@ -77,6 +77,7 @@ async def test_wiped_data_is_registered_again_and_told_by_the_index(server: Etcd
         await registrar.ready()
         before = await fetched(backend, "greeter", passing)
         waiting = asyncio.create_task(backend.fetch(Query("greeter"), before.cursor))
+        await server.watched(2)  # The registrar's is the other.
         server.kill()
         with pytest.raises(UnreachableError):
             await waiting

@@ -87,6 +87,15 @@ async def test_a_process_that_starts_anew_under_its_id_keeps_its_status(backend:
     assert (instance.port, instance.status) == (81, "passing")
 
 
+async def test_a_process_that_starts_anew_is_not_drained_as_the_one_before(backend: EtcdBackend) -> None:
+    old = await backend.register(me())
+    await backend.renew(old, Health("passing"))
+    await backend.drain(old, True)
+    await backend.register(me())
+    [instance] = (await fetched(backend, "greeter", bool)).instances
+    assert instance.status == "passing"
+
+
 async def test_what_another_has_taken_over_is_left_to_it(
     server: EtcdServer, backend: EtcdBackend, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -39,7 +39,7 @@ class EtcdServer:
     ) -> None:
         client, peer = ports or tuple(free_ports(2))
         # What tells whether it is ready needs no certificate.
-        metrics = free_ports(1)[0]
+        metrics = self._metrics = free_ports(1)[0]
         self.port = client
         self.url = f"{scheme}://127.0.0.1:{client}"
         self._process = Process(
@@ -124,6 +124,20 @@ class EtcdServer:
             base64.b64decode(item["key"]).decode(): base64.b64decode(item.get("value", ""))
             for item in told.get("kvs", ())
         }
+
+    async def watched(self, count: int = 1) -> None:
+        """Wait until so many watches stand on the server, by its own account."""
+
+        def watchers() -> int:
+            with urlopen(f"http://127.0.0.1:{self._metrics}/metrics", timeout=10) as answer:
+                for line in answer.read().decode().splitlines():
+                    if line.startswith("etcd_debugging_mvcc_watcher_total "):
+                        return int(float(line.split()[1]))
+            return 0
+
+        async with asyncio.timeout(10):
+            while await asyncio.to_thread(watchers) < count:
+                pass
 
     async def leases(self) -> list[str]:
         return [item["ID"] for item in (await self.post("/v3/lease/leases")).get("leases", ())]

@@ -10,6 +10,7 @@ from asyncsd._errors import (
     PermissionDeniedError,
     ProtocolError,
     RateLimitedError,
+    UnreachableError,
 )
 
 __all__ = ["LeaseGoneError", "LoggedOutError", "UnavailableError", "error_of", "refusal", "watch_refusal"]
@@ -21,6 +22,9 @@ WITHOUT_NAME = (
     "(while authentication is on, etcd's gateway takes no client certificate with a common name: use a "
     "certificate without one, and user= and password=)"
 )
+
+STOPPING = ("connection is closing", "server stopped", "transport:")
+"""What the gateway says while the server under it goes."""
 
 # gRPC's codes (google.rpc.Code). The HTTP statuses that go with them differ between versions of etcd.
 CANCELLED, INVALID_ARGUMENT, DEADLINE_EXCEEDED, NOT_FOUND = 1, 3, 4, 5
@@ -37,7 +41,7 @@ class LoggedOutError(PermissionDeniedError):
 
 
 class UnavailableError(BackendError):
-    """This member can't serve now, and another may: it has no leader, or is stopping."""
+    """This member can't serve now, and another may: it has no leader, or too few of the others."""
 
 
 class _Error(msgspec.Struct):
@@ -99,6 +103,8 @@ def _mapped(code: int, message: str, url: str, status: int | None) -> BackendErr
         return BadRequestError(message, url=url, status=status)
     if code == RESOURCE_EXHAUSTED and "space" not in message:
         return RateLimitedError(message, url=url, status=status)
-    if code in (UNAVAILABLE, DEADLINE_EXCEEDED, CANCELLED):
+    if code == CANCELLED or (code == UNAVAILABLE and any(part in message for part in STOPPING)):
+        return UnreachableError(f"the server is stopping: {message}", url=url, status=status)
+    if code in (UNAVAILABLE, DEADLINE_EXCEEDED):
         return UnavailableError(f"this member can't serve: {message}", url=url, status=status)
     return BackendError(message, url=url, status=status)

@@ -60,13 +60,15 @@ def value_of(record: Record, status: Status, *, drained: bool) -> bytes:
     )
 
 
-def status_of(value: bytes) -> tuple[Status, bool] | None:
-    """The status in a value and whether it is drained; None for one that isn't ours."""
+def status_of(value: bytes) -> Status | None:
+    """The status that a value tells; None for one that isn't ours.
+
+    That it is drained doesn't count: whoever said so was leaving.
+    """
     try:
-        told = _decode(value)
+        return _decode(value).status
     except (msgspec.DecodeError, UnicodeDecodeError):
         return None
-    return told.status, told.drained
 
 
 class Keys:

@@ -138,7 +138,7 @@ class Registry:
         if not answer.succeeded:
             known = None if answer.found is None else status_of(answer.found.value)
             if known is not None:
-                standing.status, standing.drained = known
+                standing.status = known
             await self._transport.call(TXN, {"success": [self._put(record, standing)]}, Txn)
 
     async def _say(self, lease: Lease, status: Status, drained: bool) -> None:

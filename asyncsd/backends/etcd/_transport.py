@@ -131,7 +131,12 @@ class Transport:
         """
         async with self._probing.setdefault(endpoint, asyncio.Lock()):
             if self._clock.time() - self._heard.get(endpoint, float("-inf")) >= within:
-                await self._ask(endpoint, "/version", None, None)
+                try:
+                    await self._ask(endpoint, "/version", None, None)
+                except UnreachableError:
+                    raise
+                except BackendError as exc:
+                    log.debug("%s has no version to tell, and lives: %s", endpoint, exc)
 
     def heard(self, endpoint: Endpoint) -> None:
         """Something came from this server."""
@@ -188,15 +193,23 @@ class Transport:
         with _as_unreachable(url):
             try:
                 async with self._clock.timeout(self._timeout):
-                    response = await self._send(endpoint, path, body, token, {})
-                    async with response:
-                        answer = await response.read()
+                    try:
+                        status, answer = await self._exchange(endpoint, path, body, token)
+                    except aiohttp.ServerDisconnectedError:
+                        # A kept connection was closed meanwhile. All that is sent here may be sent twice.
+                        status, answer = await self._exchange(endpoint, path, body, token)
             except TimeoutError as exc:
                 raise UnreachableError(f"no answer in {self._timeout:g} s", url=url) from exc
         self.heard(endpoint)
-        if response.status != 200:
-            raise refusal(response.status, answer, url)
+        if status != 200:
+            raise refusal(status, answer, url)
         return answer
+
+    async def _exchange(
+        self, endpoint: Endpoint, path: str, body: bytes | None, token: str | None
+    ) -> tuple[int, bytes]:
+        async with await self._send(endpoint, path, body, token, {}) as response:
+            return response.status, await response.read()
 
     async def _send(
         self, endpoint: Endpoint, path: str, body: bytes | None, token: str | None, headers: dict[str, str]
