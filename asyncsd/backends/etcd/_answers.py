@@ -49,7 +49,7 @@ class _Error(msgspec.Struct):
 
     code: int = 0
     message: str = ""
-    error: Any = None
+    error: dict[str, Any] | str | None = None
 
 
 def refusal(status: int, body: bytes, url: str) -> BackendError:
