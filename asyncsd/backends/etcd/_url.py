@@ -1,0 +1,92 @@
+"""Where the servers are: addresses as people write them."""
+
+import asyncio
+import ipaddress
+import socket
+from collections.abc import Iterable
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from asyncsd._errors import UnreachableError
+from asyncsd._values import as_host, as_port, url_host
+
+__all__ = ["Endpoint", "local_host", "parse_endpoints"]
+
+PORT = 2379
+FORMS = "'http://127.0.0.1:2379', 'localhost:2379' or 'https://…'"
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """Where one server listens for clients."""
+
+    host: str
+    port: int
+    is_tls: bool = False
+
+    def __str__(self) -> str:
+        return f"{'https' if self.is_tls else 'http'}://{url_host(self.host)}:{self.port}"
+
+    @property
+    def is_local(self) -> bool:
+        """Whether no network lies between."""
+        if self.host == "localhost":
+            return True
+        try:
+            return ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return False
+
+
+def parse_endpoints(value: str | Iterable[str]) -> tuple[Endpoint, ...]:
+    """The endpoints of a string, which may name several with commas between, or of a list of them."""
+    if isinstance(value, str):
+        value = value.split(",")
+    endpoints: list[Endpoint] = []
+    for text in value:
+        if not isinstance(text, str):
+            raise TypeError(f"EtcdBackend.endpoints is a string such as {FORMS}, or a list of them")
+        endpoint = _parse(text.strip())
+        if endpoint in endpoints:
+            raise ValueError(f"EtcdBackend.endpoints names {endpoint} twice")
+        endpoints.append(endpoint)
+    if not endpoints:
+        raise ValueError(f"EtcdBackend.endpoints is empty: give one such as {FORMS}")
+    if len({endpoint.is_tls for endpoint in endpoints}) > 1:
+        raise ValueError("EtcdBackend.endpoints: all of them are http://, or all https://")
+    return tuple(endpoints)
+
+
+def _parse(text: str) -> Endpoint:
+    try:
+        parts = urlsplit(text if "://" in text else f"http://{text}")
+        port = parts.port
+    except ValueError:
+        # `from None`: the text of the other may hold a password.
+        raise ValueError(f"EtcdBackend.endpoints: one is no address: {FORMS} would do") from None
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError(f"EtcdBackend.endpoints: one such as {FORMS} would do")
+    if parts.username is not None or parts.password is not None:
+        raise ValueError("EtcdBackend.endpoints: the login goes into user= and password=")
+    if parts.path.strip("/") or parts.query or parts.fragment:
+        raise ValueError(
+            "EtcdBackend.endpoints: an address without a path; the keys' prefix goes into prefix="
+        )
+    host = as_host("EtcdBackend.endpoints' host", parts.hostname)
+    port = as_port("EtcdBackend.endpoints' port", PORT if port is None else port)
+    return Endpoint(host, port, parts.scheme == "https")
+
+
+async def local_host(endpoint: Endpoint) -> str:
+    """The address by which this machine reaches `endpoint`. Raises UnreachableError where it can't."""
+    loop = asyncio.get_running_loop()
+    try:
+        found = await loop.getaddrinfo(endpoint.host, endpoint.port, type=socket.SOCK_DGRAM)
+        family, kind, _, _, target = found[0]
+        with socket.socket(family, kind) as probe:
+            probe.setblocking(False)
+            probe.connect(target)  # UDP: the kernel chooses the route, and nothing is sent.
+            return str(probe.getsockname()[0])
+    except OSError as exc:
+        reason = exc.strerror or exc
+        raise UnreachableError(f"no way from here to {endpoint.host}: {reason}", url=str(endpoint)) from exc

@@ -1,0 +1,100 @@
+"""What is read from a real server, and how a watch ends."""
+
+import asyncio
+
+import pytest
+
+from asyncsd import Query, UnsupportedError
+from asyncsd.backends import from_url
+from asyncsd.backends.etcd import EtcdBackend
+from tests.etcd.running import fetched
+from tests.support.etcd import EtcdServer
+
+pytestmark = pytest.mark.server("etcd")
+
+
+@pytest.mark.parametrize(
+    ("value", "address"),
+    [
+        ("http://10.0.0.7:8080", ("http", "10.0.0.7", 8080)),
+        ("10.0.0.7:8080", (None, "10.0.0.7", 8080)),
+        ("https://users.example", ("https", "users.example", 443)),
+        ("[2001:db8::1]:80", (None, "2001:db8::1", 80)),
+        ('{"host": "10.0.0.7"}', (None, "10.0.0.7", 0)),
+    ],
+)
+async def test_values_of_others_are_read(
+    server: EtcdServer, backend: EtcdBackend, value: str, address: object
+) -> None:
+    await server.put("/services/users/a", value)
+    [instance] = (await fetched(backend, "users", bool)).instances
+    assert (instance.scheme, instance.host, instance.port) == address
+    assert (instance.id, instance.service, instance.status) == ("a", "users", "passing")
+
+
+async def test_malformed_values_are_counted_and_left_out(server: EtcdServer, backend: EtcdBackend) -> None:
+    for number, value in enumerate(
+        ["", "{", "[]", '{"host": 1}', '{"host": ""}', "a b", "h:99999999", b"\xff"]
+    ):
+        await server.put(f"/services/users/bad-{number}", value)
+    await server.put("/services/users/good", "10.0.0.7:80")
+    reply = await backend.fetch(Query("users"), None)
+    assert [instance.id for instance in reply.instances] == ["good"]
+    assert reply.skipped == 8
+
+
+async def test_an_instance_keeps_its_object_while_its_value_stays(
+    server: EtcdServer, backend: EtcdBackend
+) -> None:
+    await server.put("/services/users/a", "10.0.0.7:80")
+    [before] = (await backend.fetch(Query("users"), None)).instances
+    await server.put("/services/users/b", "10.0.0.8:80")
+    after = (await backend.fetch(Query("users"), None)).instances
+    assert any(instance is before for instance in after)
+
+
+async def test_a_compacted_cursor_is_read_from_anew(server: EtcdServer, backend: EtcdBackend) -> None:
+    before = await backend.fetch(Query("users"), None)
+    for number in range(5):
+        await server.put("/services/users/a", f"10.0.0.{number}:80")
+    revision = (await backend.fetch(Query("users"), None)).index
+    await server.post("/v3/kv/compaction", {"revision": str(revision), "physical": True})
+    async with asyncio.timeout(5):
+        reply = await backend.fetch(Query("users"), before.cursor)
+        assert [instance.host for instance in reply.instances] == ["10.0.0.4"]
+        # And goes on from there.
+        coming = asyncio.create_task(backend.fetch(Query("users"), reply.cursor))
+        await server.put("/services/users/b", "10.0.0.9:80")
+        assert len((await coming).instances) == 2
+
+
+async def test_a_large_change_is_no_trouble(server: EtcdServer, backend: EtcdBackend) -> None:
+    before = await backend.fetch(Query("users"), None)
+    coming = asyncio.create_task(backend.fetch(Query("users"), before.cursor))
+    await server.put("/services/users/a", '{"host": "10.0.0.7", "meta": {"x": "' + "y" * 1_000_000 + '"}}')
+    async with asyncio.timeout(5):
+        assert len((await coming).instances) == 1
+
+
+async def test_other_prefixes_and_services_of_like_names_wake_nobody(server: EtcdServer) -> None:
+    async with EtcdBackend(server.url, prefix="/apps/eu/", wait=1.0) as backend:
+        await server.put("/apps/eu/users/a", "10.0.0.7:80")
+        before = await backend.fetch(Query("users"), None)
+        coming = asyncio.create_task(backend.fetch(Query("users"), before.cursor))
+        for key in ("/apps/eu/users2/a", "/services/users/a", "/apps/eu/user/a"):
+            await server.put(key, "10.0.0.9:80")
+        done, _ = await asyncio.wait((coming,), timeout=0.5)
+        assert not done
+        assert (await coming).instances == before.instances
+
+
+async def test_what_etcd_cannot_choose_by_is_refused(backend: EtcdBackend) -> None:
+    for query in (Query("u", datacenter="x"), Query("u", filter="x"), Query("u", node_meta={"a": "b"})):
+        with pytest.raises(UnsupportedError):
+            await backend.fetch(query, None)
+
+
+async def test_a_backend_from_a_url(server: EtcdServer) -> None:
+    await server.put("/apps/users/a", "10.0.0.7:80")
+    async with from_url(f"etcd://127.0.0.1:{server.port}/apps?wait=5") as backend:
+        assert len((await backend.fetch(Query("users"), None)).instances) == 1

@@ -1,0 +1,189 @@
+"""Real etcd servers on loopback, each with ports and data of its own, alone and as a cluster of three."""
+
+import asyncio
+import base64
+import json
+import secrets
+import shutil
+from types import TracebackType
+from typing import Any, Self
+from urllib.request import Request, urlopen
+
+from tests.support.process import Process, free_ports, http_ready
+
+__all__ = ["EtcdCluster", "EtcdServer", "b64", "call"]
+
+
+def b64(text: str | bytes) -> str:
+    return base64.b64encode(text.encode() if isinstance(text, str) else text).decode()
+
+
+def call(url: str, body: object = None, token: str | None = None) -> Any:
+    """One blocking request with the standard library: the second witness beside the code under test."""
+    headers = {"Content-Type": "application/json", **({"Authorization": token} if token else {})}
+    with urlopen(Request(url, data=json.dumps(body or {}).encode(), headers=headers), timeout=10) as answer:
+        return json.loads(answer.read())
+
+
+class EtcdServer:
+    """One server. `start()` after `kill()` brings it back with its data."""
+
+    def __init__(
+        self,
+        *arguments: str,
+        ports: tuple[int, int] | None = None,
+        name: str = "n1",
+        members: str | None = None,
+        scheme: str = "http",
+        program: str = "etcd",
+    ) -> None:
+        client, peer = ports or tuple(free_ports(2))
+        # What tells whether it is ready needs no certificate.
+        metrics = self._metrics = free_ports(1)[0]
+        self.port = client
+        self.url = f"{scheme}://127.0.0.1:{client}"
+        self._process = Process(
+            program,
+            *("--name", name, "--data-dir", "{folder}/data"),
+            *("--listen-client-urls", self.url, "--advertise-client-urls", self.url),
+            *("--listen-peer-urls", f"http://127.0.0.1:{peer}"),
+            *("--initial-advertise-peer-urls", f"http://127.0.0.1:{peer}"),
+            *("--initial-cluster", members or f"{name}=http://127.0.0.1:{peer}"),
+            *("--initial-cluster-token", f"asyncsd-{peer}" if members is None else "asyncsd"),
+            *("--listen-metrics-urls", f"http://127.0.0.1:{metrics}"),
+            *("--log-level", "error", "--logger", "zap"),
+            *arguments,
+            ready=http_ready(metrics, "/health", lambda body: b'"true"' in body),
+        )
+
+    def __repr__(self) -> str:
+        return f"EtcdServer({self.url}, {self._process!r})"
+
+    async def __aenter__(self) -> Self:
+        try:
+            await self.start()
+        except BaseException:
+            self._process.stop()
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    @property
+    def log(self) -> str:
+        return self._process.log
+
+    def launch(self) -> None:
+        """Start it, and don't wait."""
+        self._process.start()
+
+    async def ready(self) -> None:
+        await self._process.ready()
+
+    async def start(self) -> None:
+        """Start it, again too, and wait until it serves."""
+        self.launch()
+        await self.ready()
+
+    def stop(self) -> None:
+        self._process.stop()
+
+    def kill(self) -> None:
+        """End it with SIGKILL; its data stays."""
+        self._process.kill()
+
+    def terminate(self) -> None:
+        self._process.terminate()
+
+    def wipe(self) -> None:
+        """Remove its data, once it was killed."""
+        shutil.rmtree(self._process.folder / "data")
+
+    def freeze(self) -> None:
+        """Stop it with its connections open: it takes requests and answers none."""
+        self._process.pause()
+
+    def thaw(self) -> None:
+        self._process.resume()
+
+    async def post(self, path: str, body: object = None, *, token: str | None = None) -> Any:
+        """The JSON of POST `path`."""
+        return await asyncio.to_thread(call, self.url + path, body, token)
+
+    async def put(self, key: str, value: str | bytes) -> None:
+        await self.post("/v3/kv/put", {"key": b64(key), "value": b64(value)})
+
+    async def keys(self, prefix: str = "/services/", *, token: str | None = None) -> dict[str, bytes]:
+        """All keys under a prefix, with their values."""
+        end = prefix[:-1] + chr(ord(prefix[-1]) + 1)
+        told = await self.post("/v3/kv/range", {"key": b64(prefix), "range_end": b64(end)}, token=token)
+        return {
+            base64.b64decode(item["key"]).decode(): base64.b64decode(item.get("value", ""))
+            for item in told.get("kvs", ())
+        }
+
+    async def watched(self, count: int = 1) -> None:
+        """Wait until so many watches stand on the server, by its own account."""
+
+        def watchers() -> int:
+            with urlopen(f"http://127.0.0.1:{self._metrics}/metrics", timeout=10) as answer:
+                for line in answer.read().decode().splitlines():
+                    if line.startswith("etcd_debugging_mvcc_watcher_total "):
+                        return int(float(line.split()[1]))
+            return 0
+
+        async with asyncio.timeout(10):
+            while await asyncio.to_thread(watchers) < count:
+                pass
+
+    async def leases(self) -> list[str]:
+        return [item["ID"] for item in (await self.post("/v3/lease/leases")).get("leases", ())]
+
+
+class EtcdCluster:
+    """Three servers of one cluster."""
+
+    def __init__(self) -> None:
+        ports = [tuple(free_ports(2)) for _ in range(3)]
+        members = ",".join(f"n{n}=http://127.0.0.1:{peer}" for n, (_, peer) in enumerate(ports))
+        token = secrets.token_hex(4)
+        self.servers = [
+            EtcdServer(
+                *("--initial-cluster-token", token),
+                ports=(client, peer),
+                name=f"n{number}",
+                members=members,
+            )
+            for number, (client, peer) in enumerate(ports)
+        ]
+        self.urls = [server.url for server in self.servers]
+
+    async def __aenter__(self) -> Self:
+        try:
+            for server in self.servers:
+                server.launch()
+            await asyncio.gather(*(server.ready() for server in self.servers))
+        except BaseException:
+            self._stop()
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stop()
+
+    def _stop(self) -> None:
+        for server in self.servers:
+            server.stop()
+
+    async def leader(self) -> int:
+        """The number of the server that leads."""
+        for number, server in enumerate(self.servers):
+            told = await server.post("/v3/maintenance/status")
+            if told["leader"] == told["header"]["member_id"]:
+                return number
+        raise AssertionError("no server leads")
