@@ -6,9 +6,10 @@ import socket
 from pathlib import Path
 from typing import Self
 
+from tests.support.fake_agent import Certificates
 from tests.support.process import Process, free_ports
 
-__all__ = ["ZooKeeper", "ZooKeeperEnsemble"]
+__all__ = ["ZooKeeper", "ZooKeeperEnsemble", "tls_lines"]
 
 CONFIG = """\
 tickTime=500
@@ -150,3 +151,18 @@ class ZooKeeperEnsemble:
                 if await asyncio.to_thread(lambda one=member: one.is_leader):
                     return member
         raise AssertionError("no member leads")
+
+
+def tls_lines(files: Certificates, port: int) -> list[str]:
+    """The configuration of a server that serves TLS on `port`, and asks clients for a certificate."""
+    both = files.server.with_name("both.pem")
+    both.write_text(files.server_key.read_text() + files.server.read_text())
+    return [
+        f"secureClientPort={port}",
+        "secureClientPortAddress=127.0.0.1",
+        "serverCnxnFactory=org.apache.zookeeper.server.NettyServerCnxnFactory",
+        f"ssl.keyStore.location={both}",
+        "ssl.keyStore.type=PEM",
+        f"ssl.trustStore.location={files.ca}",
+        "ssl.trustStore.type=PEM",
+    ]

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import ssl as _ssl
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Self
@@ -17,10 +18,11 @@ from asyncsd._values import as_flag, as_text, duration
 
 from ._address import join, local_host, node_name, parse_addresses, parse_path, plain_name
 from ._entry import Entry, remove
-from ._kazoo import TLS, File, Settings
+from ._kazoo import Settings
 from ._lifetime import Lifetime
 from ._session import Session
 from ._threads import tell
+from ._tls import TLS, File, connector
 from ._view import Folder, Service, Waiters
 
 __all__ = ["ZooKeeperBackend"]
@@ -48,7 +50,8 @@ class ZooKeeperBackend:
     scheme, `auth_file` a file with the same. With them, what is registered is the user's alone unless `acl`,
     a list of kazoo's ACL, says otherwise; without them it is everyone's.
 
-    `tls` speaks TLS; `ca`, `cert`, `key` are files, and `verify=False` trusts any server.
+    `tls` speaks TLS; `ca`, `cert`, `key` are files, and `verify=False` trusts any server;
+    `ssl` is a context of your own in their place.
 
     `wait` is how long a fetch waits for a change, `timeout` how long a request may take, and
     `connect_timeout` how long a call waits for a connection that isn't there; all in seconds.
@@ -73,6 +76,7 @@ class ZooKeeperBackend:
         cert: File | None = None,
         key: File | None = None,
         verify: bool = True,
+        ssl: _ssl.SSLContext | None = None,
         wait: float = 55.0,
         timeout: float = 5.0,
         connect_timeout: float = 3.0,
@@ -93,11 +97,10 @@ class ZooKeeperBackend:
             _credentials("ZooKeeperBackend.auth", auth)
         as_flag("ZooKeeperBackend.tls", tls)
         as_flag("ZooKeeperBackend.verify", verify)
-        if not tls and (ca or cert or key or not verify):
-            raise ValueError("ZooKeeperBackend: ca, cert, key and verify go with tls=True")
-        if key is not None and cert is None:
-            raise ValueError("ZooKeeperBackend.key goes with cert=")
-        self._tls = TLS(ca, cert, key, verify) if tls else None
+        given = TLS(ca, cert, key, verify, ssl)
+        if given and not tls:
+            raise ValueError("ZooKeeperBackend: ca, cert, key, verify and ssl go with tls=True")
+        self._tls = given if tls else None
         self._session_timeout = session_timeout
         self._auth = auth
         self._auth_file = auth_file
@@ -139,11 +142,8 @@ class ZooKeeperBackend:
         """Begin to connect. Raises ImportError without kazoo, ValueError for a file that can't be read."""
         self._lifetime.open()
         try:
-            credentials = self._auth
-            if self._auth_file is not None:
-                credentials = await asyncio.to_thread(_read_credentials, self._auth_file)
             self._session = Session(
-                Settings(self._addresses, self._session_timeout, credentials, self._acl, self._tls),
+                await asyncio.to_thread(self._settings),
                 where=self._where,
                 timeout=self._timeout,
                 connect_timeout=self._connect_timeout,
@@ -156,6 +156,14 @@ class ZooKeeperBackend:
             self._lifetime.close()
             raise
         return self
+
+    def _settings(self) -> Settings:
+        """Read the files; blocks."""
+        credentials = self._auth
+        if self._auth_file is not None:
+            credentials = _read_credentials(self._auth_file)
+        context = None if self._tls is None else self._tls.build()
+        return Settings(self._addresses, self._session_timeout, credentials, self._acl, connector(context))
 
     async def __aexit__(self, *exc_info: object) -> None:
         await self.aclose()

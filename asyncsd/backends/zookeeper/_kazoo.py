@@ -2,7 +2,6 @@
 
 import importlib
 from dataclasses import dataclass
-from os import PathLike
 from typing import Any, TypeAlias
 
 from asyncsd._errors import (
@@ -14,10 +13,10 @@ from asyncsd._errors import (
 
 from ._address import Address
 from ._log import KazooLog
+from ._tls import Connect
 
-__all__ = ["TLS", "BadVersion", "File", "Missing", "Settings", "Taken", "make_client", "meaning"]
+__all__ = ["BadVersion", "Missing", "Settings", "Taken", "make_client", "meaning"]
 
-File: TypeAlias = str | PathLike[str]
 SessionKey: TypeAlias = tuple[int, bytes]
 
 
@@ -34,16 +33,6 @@ class BadVersion(Exception):
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class TLS:
-    """Which certificates to trust and to show."""
-
-    ca: File | None = None
-    cert: File | None = None
-    key: File | None = None
-    verify: bool = True
-
-
-@dataclass(frozen=True, slots=True, repr=False)
 class Settings:
     """What a client is made of. `credentials` is "user:password"."""
 
@@ -51,13 +40,13 @@ class Settings:
     session_timeout: float
     credentials: str | None
     acl: Any
-    tls: TLS | None
+    connect: Connect
 
 
 def load() -> Any:
     """kazoo's parts. Reads files: call it off the loop. Raises ImportError that names the extra."""
     try:
-        for module in ("client", "exceptions", "retry", "security"):
+        for module in ("client", "handlers.threading", "security"):
             importlib.import_module(f"kazoo.{module}")
         return importlib.import_module("kazoo")
     except ModuleNotFoundError as exc:
@@ -70,17 +59,8 @@ def make_client(settings: Settings, log: KazooLog, session: SessionKey | None) -
     acl = settings.acl
     if acl is None and settings.credentials is not None:
         acl = kazoo.security.CREATOR_ALL_ACL
-    tls = settings.tls
-    files: dict[str, Any] = {}
-    if tls is not None:
-        files = {
-            "use_ssl": True,
-            "ca": tls.ca and str(tls.ca),
-            "certfile": tls.cert and str(tls.cert),
-            "keyfile": (tls.key or tls.cert) and str(tls.key or tls.cert),
-            "verify_certs": tls.verify,
-            "check_hostname": tls.verify,
-        }
+    handler = kazoo.handlers.threading.SequentialThreadingHandler()
+    handler.create_connection = settings.connect
     return kazoo.client.KazooClient(
         hosts=",".join(map(str, settings.addresses)),
         timeout=settings.session_timeout,
@@ -89,8 +69,8 @@ def make_client(settings: Settings, log: KazooLog, session: SessionKey | None) -
         default_acl=acl,
         # kazoo's own longest pause is an hour.
         connection_retry={"max_tries": -1, "delay": 0.1, "max_delay": 2.0},
+        handler=handler,
         logger=log,
-        **files,
     )
 
 
