@@ -1,7 +1,7 @@
 """kazoo's log, as part of ours."""
 
 import logging
-from collections.abc import Mapping, MutableMapping
+from collections.abc import MutableMapping
 from typing import Any
 
 __all__ = ["KazooLog"]
@@ -27,7 +27,7 @@ class KazooLog(logging.LoggerAdapter[logging.Logger]):
         if level < logging.DEBUG:
             return
         if level >= logging.WARNING:
-            self._note(msg, args, kwargs)
+            self._note(msg, args)
         if not str(msg).startswith(("Sending request", "Received response")):
             super().log(logging.DEBUG, msg, *args, **kwargs)
 
@@ -35,11 +35,8 @@ class KazooLog(logging.LoggerAdapter[logging.Logger]):
         """What kazoo still calls `warning`; the logging module would warn of that."""
         self.log(logging.WARNING, msg, *args, **kwargs)
 
-    def _note(self, msg: object, args: tuple[object, ...], kwargs: Mapping[str, Any]) -> None:
-        try:
-            text = str(msg) % args if args else str(msg)
-        except (TypeError, ValueError):
-            text = str(msg)
+    def _note(self, msg: object, args: tuple[object, ...]) -> None:
+        text = str(msg) % args if args else str(msg)
         # "Transition to CONNECTING" follows the line that says why.
         if not text.startswith(("Transition", "Failed connecting", "Session has expired")):
             self.trouble = text
