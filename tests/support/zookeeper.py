@@ -3,6 +3,7 @@
 import asyncio
 import shutil
 import socket
+import time
 from pathlib import Path
 from typing import Self
 
@@ -146,11 +147,17 @@ class ZooKeeperEnsemble:
 
     async def leader(self) -> ZooKeeper:
         """The member that leads now."""
-        for _ in range(200):
-            for member in self.members:
-                if await asyncio.to_thread(lambda one=member: one.is_leader):
-                    return member
-        raise AssertionError("no member leads")
+        end = time.monotonic() + 30.0
+
+        def find() -> ZooKeeper:
+            while time.monotonic() < end:
+                for member in self.members:
+                    if member.is_leader:
+                        return member
+                time.sleep(0.05)
+            raise AssertionError("no member leads")
+
+        return await asyncio.to_thread(find)
 
 
 def tls_lines(files: Certificates, port: int) -> list[str]:

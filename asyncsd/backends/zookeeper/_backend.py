@@ -153,7 +153,7 @@ class ZooKeeperBackend:
             )
             await self._session.open()
         except BaseException:
-            self._lifetime.close()
+            await self.aclose()
             raise
         return self
 
@@ -202,7 +202,8 @@ class ZooKeeperBackend:
                 join(self._root, node_name(name)),
                 self._open_session(),
                 Waiters(self._lifetime, self._clock),
-                self._names.wake,
+                tasks=self._tasks,
+                changed=self._names.wake,
             )
         return view
 
@@ -231,34 +232,33 @@ class ZooKeeperBackend:
         """The services that have instances, with their tags; with a cursor, once that differs."""
         session = self._open_session()
         if self._folder is None:
-            self._folder = Folder(self._root, session, Waiters(self._lifetime, self._clock), self._names.wake)
+            self._folder = Folder(
+                self._root,
+                session,
+                Waiters(self._lifetime, self._clock),
+                tasks=self._tasks,
+                changed=self._names.wake,
+            )
         if cursor is None:
             self._folder.mark()
         end = self._clock.time() + self._wait
-        names = await self._read_names(self._folder)
+        names, views = await self._read_names(self._folder)
         while names == cursor and (left := end - self._clock.time()) > 0:
-            if not self._folder.is_stale and not any(view.is_stale for view in self._views.values()):
+            if not any(one.is_stale for one in (self._folder, *views)):
                 await self._names.wait(left)
-            names = await self._read_names(self._folder)
+            names, views = await self._read_names(self._folder)
         return Names(names, cursor=names, index=session.zxid)
 
-    async def _read_names(self, folder: Folder) -> dict[str, tuple[str, ...]]:
+    async def _read_names(self, folder: Folder) -> tuple[dict[str, tuple[str, ...]], list[Service]]:
         await folder.refresh()
         # At the root stands ZooKeeper's own node too.
         listed = sorted(plain_name(node) for node in folder.names if self._root or node != "zookeeper")
         views = [self._view(name) for name in listed]
-        stale = [
-            self._tasks.spawn(view.refresh(), role="names", service=view.name)
-            for view in self._views.values()
-            if view.is_stale
-        ]
-        try:
-            for task in stale:
-                await asyncio.wait((task,))
-                task.result()
-        finally:
-            await self._tasks.cancel(*stale)
-        return {view.name: view.tags for view in views if view.instances}
+        for view in views:
+            view.start()
+        for view in views:
+            await view.refresh()
+        return {view.name: view.tags for view in views if view.instances}, views
 
     async def local_host(self) -> str:
         """The address by which this machine reaches the servers."""

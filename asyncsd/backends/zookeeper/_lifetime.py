@@ -44,7 +44,7 @@ class Lifetime:
             )
 
     @contextmanager
-    def waiting(self) -> Generator[asyncio.Future[None]]:
+    def waiting(self) -> Generator[asyncio.Future[None], None, None]:
         """A future that `close` resolves too; ClosedError at the end where it did."""
         self.check()
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import threading
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
@@ -79,15 +80,18 @@ class Session:
         self._was_connected = False
         self._tasks = TaskOwner()
         self._submitter: Submitter | None = None
+        # A thread may be making a client while the session closes.
+        self._making = threading.Lock()
+        self._closed = False
 
     @property
     def is_connected(self) -> bool:
         return self._connected.is_set()
 
     @property
-    def zxid(self) -> int:
+    def zxid(self) -> int | None:
         """The number of the last transaction that the server told of."""
-        return int(self._client.last_zxid or 0)
+        return (self._client and self._client.last_zxid) or None
 
     async def open(self) -> None:
         """Start to connect, without waiting for it. Raises ImportError without kazoo."""
@@ -97,13 +101,19 @@ class Session:
 
     async def aclose(self) -> None:
         """End the session, and with it all its ephemeral nodes."""
-        client, self._client = self._client, None
         self._connected.clear()
         await self._tasks.aclose()
         if self._submitter is not None:
             self._submitter.stop()
+        await in_thread(self._end)
+
+    def _end(self) -> None:
+        """Stop the client; blocks."""
+        with self._making:
+            self._closed = True
+            client, self._client = self._client, None
         if client is not None:
-            await in_thread(partial(_stop, client))
+            _stop(client)
 
     def _make(self, loop: asyncio.AbstractEventLoop) -> None:
         """Make a client and start it; blocks."""
@@ -113,8 +123,10 @@ class Session:
             tell(loop, self._heard, client, str(state), client.client_id)
 
         client.add_listener(listen)
-        self._client = client
-        client.start_async()
+        with self._making:
+            if not self._closed:
+                self._client = client
+                client.start_async()
 
     def _heard(self, client: Any, state: str, key: SessionKey | None) -> None:
         if client is not self._client:

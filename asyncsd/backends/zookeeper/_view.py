@@ -4,8 +4,10 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
+from asyncsd._errors import ClosedError
 from asyncsd._models import Instance
 from asyncsd._protocols import Clock
+from asyncsd._tasks import TaskOwner
 
 from ._address import join, plain_name
 from ._codec import decode
@@ -50,7 +52,15 @@ class Folder:
     anew: no change goes by unseen, and several that come together are one.
     """
 
-    def __init__(self, path: str, session: Session, waiters: Waiters, changed: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        path: str,
+        session: Session,
+        waiters: Waiters,
+        *,
+        tasks: TaskOwner,
+        changed: Callable[[], None],
+    ) -> None:
         self.path = path
         self.version = 0
         self.names: frozenset[str] = frozenset()
@@ -58,7 +68,8 @@ class Folder:
         self._waiters = waiters
         self._changed = changed
         self._loop = asyncio.get_running_loop()
-        self._lock = asyncio.Lock()
+        self._tasks = tasks
+        self._reading: asyncio.Task[None] | None = None
         self._relist = True
         self._unread: set[str] = set()
         self._all = True
@@ -95,19 +106,36 @@ class Folder:
             self._unread.add(path.rpartition("/")[2])
         self._wake()
 
+    def start(self) -> asyncio.Task[None] | None:
+        """Begin to read what is stale, or join those who read already; None where nothing is to be read."""
+        if self._reading is not None and not self._reading.done():
+            return self._reading
+        if not self.is_stale:
+            return None
+        self._reading = self._tasks.spawn(self._read_all(), role="read", service=self.path)
+        # Whoever waited may have been cancelled: nobody is left then to see how it ended.
+        self._reading.add_done_callback(lambda task: task.cancelled() or task.exception())
+        return self._reading
+
     async def refresh(self) -> None:
-        """Read until nothing is stale. What a cancellation or an error left unread is read the next time."""
-        async with self._lock:
-            while self.is_stale:
-                relist, everything, unread = self._relist, self._all, self._unread
-                self._relist, self._all, self._unread = False, False, set()
-                try:
-                    await self._read(relist, everything, unread)
-                except BaseException:
-                    self._relist = self._relist or relist
-                    self._all = self._all or everything
-                    self._unread |= unread
-                    raise
+        """Read until nothing is stale, all who ask together; what an error left unread is read next time."""
+        if (reading := self.start()) is not None:
+            await asyncio.wait((reading,))
+            if reading.cancelled():
+                raise ClosedError("the ZooKeeperBackend was closed")
+            reading.result()
+
+    async def _read_all(self) -> None:
+        while self.is_stale:
+            relist, everything, unread = self._relist, self._all, self._unread
+            self._relist, self._all, self._unread = False, False, set()
+            try:
+                await self._read(relist, everything, unread)
+            except BaseException:
+                self._relist = self._relist or relist
+                self._all = self._all or everything
+                self._unread |= unread
+                raise
 
     async def _read(self, relist: bool, everything: bool, unread: set[str]) -> None:
         if relist:
@@ -141,9 +169,16 @@ class Service(Folder):
     """A service's instances."""
 
     def __init__(
-        self, name: str, path: str, session: Session, waiters: Waiters, changed: Callable[[], None]
+        self,
+        name: str,
+        path: str,
+        session: Session,
+        waiters: Waiters,
+        *,
+        tasks: TaskOwner,
+        changed: Callable[[], None],
     ) -> None:
-        super().__init__(path, session, waiters, changed)
+        super().__init__(path, session, waiters, tasks=tasks, changed=changed)
         self.name = name
         self._data: dict[str, bytes | None] = {}
         self._instances: dict[str, Instance | None] = {}
