@@ -97,6 +97,18 @@ async def write(host: str, path: str, data: bytes, **options: Any) -> None:
     await asyncio.to_thread(work)
 
 
+async def write_often(host: str, count: int) -> None:
+    """Let so many transactions have been."""
+
+    def work() -> None:
+        with kazoo(host) as client:
+            client.create("/often")
+            for result in [client.set_async("/often", b"") for _ in range(count)]:
+                result.get(timeout=20)
+
+    await asyncio.to_thread(work)
+
+
 async def delete(host: str, path: str) -> None:
     def work() -> None:
         with kazoo(host) as client:
