@@ -100,18 +100,18 @@ async def test_frozen_it_is_stale_and_comes_back(server: ZooKeeper) -> None:
 
 async def test_frozen_hundreds_of_requests_dont_hold_up_the_loop(server: ZooKeeper) -> None:
     """kazoo's own way to ask blocks its caller after some 280."""
-    async with hasty(server.host, timeout=0.5) as backend:
+    async with hasty(server.host, timeout=0.5, session_timeout=10.0) as backend:
         await backend.fetch(Query("greeter"), None)
         server.freeze()
-        asking = [asyncio.create_task(backend.fetch(Query(f"s{n}"), None)) for n in range(1000)]
+        asking = [asyncio.create_task(backend.fetch(Query(f"s{n}"), None)) for n in range(400)]
         began = time.monotonic()
         for _ in range(20):
             await asyncio.sleep(0.01)
-        assert time.monotonic() - began < 2.0
+        assert time.monotonic() - began < 4.0, "kazoo would wait for 6 s until it gives the server up"
         answers = await asyncio.gather(*asking, return_exceptions=True)
         assert {type(answer) for answer in answers} == {UnreachableError}
         began = time.monotonic()
-    assert time.monotonic() - began < 7.0, "closing is bounded"
+    assert time.monotonic() - began < 6.5, "closing is bounded"
 
 
 async def test_an_expired_session_is_followed_by_another(server: ZooKeeper) -> None:

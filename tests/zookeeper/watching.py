@@ -119,8 +119,7 @@ async def delete(host: str, path: str) -> None:
 
 async def expire(backend: ZooKeeperBackend, host: str) -> None:
     """End the backend's session, as the servers do with one that was silent for too long."""
-    assert backend._session is not None
-    key = backend._session._key
+    key = backend._open().session._key
 
     def work() -> None:
         with kazoo(host, client_id=key):

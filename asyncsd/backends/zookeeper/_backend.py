@@ -16,14 +16,15 @@ from asyncsd._registration import Record
 from asyncsd._tasks import TaskOwner, finish
 from asyncsd._values import as_flag, as_text, duration
 
-from ._address import join, local_host, node_name, parse_addresses, parse_path, plain_name
+from ._address import join, local_host, node_name, parse_addresses, parse_path
+from ._catalog import Catalog
 from ._entry import Entry, remove
 from ._kazoo import Settings
 from ._lifetime import Lifetime
 from ._session import Session
 from ._threads import tell
 from ._tls import TLS, File, connector
-from ._view import Folder, Service, Waiters
+from ._view import Waiters
 
 __all__ = ["ZooKeeperBackend"]
 
@@ -37,6 +38,13 @@ class Held(NamedTuple):
 
     entry: Entry
     expiring: asyncio.Task[None] | None
+
+
+class Opened(NamedTuple):
+    """What there is while the backend is open."""
+
+    session: Session
+    catalog: Catalog
 
 
 class ZooKeeperBackend:
@@ -111,10 +119,7 @@ class ZooKeeperBackend:
         self._clock: Clock = clock or LoopClock()
         self._lifetime = Lifetime()
         self._tasks = TaskOwner()
-        self._session: Session | None = None
-        self._views: dict[str, Service] = {}
-        self._folder: Folder | None = None
-        self._names = Waiters(self._lifetime, self._clock)
+        self._opened: Opened | None = None
         self._observers = Waiters(self._lifetime, self._clock)
         self._held: dict[str, Held] = {}
 
@@ -142,7 +147,7 @@ class ZooKeeperBackend:
         """Begin to connect. Raises ImportError without kazoo, ValueError for a file that can't be read."""
         self._lifetime.open()
         try:
-            self._session = Session(
+            session = Session(
                 await asyncio.to_thread(self._settings),
                 where=self._where,
                 timeout=self._timeout,
@@ -151,7 +156,16 @@ class ZooKeeperBackend:
                 lifetime=self._lifetime,
                 lost=self._lost,
             )
-            await self._session.open()
+            catalog = Catalog(
+                self._root,
+                session,
+                tasks=self._tasks,
+                lifetime=self._lifetime,
+                clock=self._clock,
+                wait=self._wait,
+            )
+            self._opened = Opened(session, catalog)
+            await session.open()
         except BaseException:
             await self.aclose()
             raise
@@ -178,87 +192,31 @@ class ZooKeeperBackend:
 
     async def _aclose(self) -> None:
         await self._tasks.aclose()
-        session, self._session = self._session, None
-        if session is not None:
-            await session.aclose()
+        opened, self._opened = self._opened, None
+        if opened is not None:
+            await opened.session.aclose()
 
-    def _open_session(self) -> Session:
+    def _open(self) -> Opened:
         self._lifetime.check()
-        assert self._session is not None  # noqa: S101 - it is open
-        return self._session
+        assert self._opened is not None  # noqa: S101 - it is open
+        return self._opened
 
     def _lost(self) -> None:
-        """Every watch is gone: all that was read has to be read again."""
-        for view in self._views.values():
-            view.mark()
-        if self._folder is not None:
-            self._folder.mark()
+        """Every watch is gone with the connection."""
+        if self._opened is not None:
+            self._opened.catalog.lost()
         self._observers.wake()
-
-    def _view(self, name: str) -> Service:
-        if (view := self._views.get(name)) is None:
-            view = self._views[name] = Service(
-                name,
-                join(self._root, node_name(name)),
-                self._open_session(),
-                Waiters(self._lifetime, self._clock),
-                tasks=self._tasks,
-                changed=self._names.wake,
-            )
-        return view
 
     async def fetch(self, query: Query, cursor: int | None) -> Reply:
         """The instances of a service; with a cursor, once they differ, or after `wait` seconds.
 
         With `consistency="consistent"` the server first catches up with the leader.
         """
-        session = self._open_session()
-        view = self._view(query.service)
-        if cursor is None:
-            if query.consistency == "consistent":
-                await session.ask("sync", self._root or "/")
-            view.mark()
-        end = self._clock.time() + self._wait
-        await view.refresh()
-        while view.version == cursor and (left := end - self._clock.time()) > 0:
-            await view.wait(left)
-            await view.refresh()
-        found = view.instances
-        if query.server_filter:
-            found = tuple(instance for instance in found if query.matches(instance))
-        return Reply(found, cursor=view.version, index=session.zxid, skipped=view.skipped)
+        return await self._open().catalog.fetch(query, cursor)
 
     async def fetch_names(self, cursor: dict[str, tuple[str, ...]] | None) -> Names:
         """The services that have instances, with their tags; with a cursor, once that differs."""
-        session = self._open_session()
-        if self._folder is None:
-            self._folder = Folder(
-                self._root,
-                session,
-                Waiters(self._lifetime, self._clock),
-                tasks=self._tasks,
-                changed=self._names.wake,
-            )
-        if cursor is None:
-            self._folder.mark()
-        end = self._clock.time() + self._wait
-        names, views = await self._read_names(self._folder)
-        while names == cursor and (left := end - self._clock.time()) > 0:
-            if not any(one.is_stale for one in (self._folder, *views)):
-                await self._names.wait(left)
-            names, views = await self._read_names(self._folder)
-        return Names(names, cursor=names, index=session.zxid)
-
-    async def _read_names(self, folder: Folder) -> tuple[dict[str, tuple[str, ...]], list[Service]]:
-        await folder.refresh()
-        # At the root stands ZooKeeper's own node too.
-        listed = sorted(plain_name(node) for node in folder.names if self._root or node != "zookeeper")
-        views = [self._view(name) for name in listed]
-        for view in views:
-            view.start()
-        for view in views:
-            await view.refresh()
-        return {view.name: view.tags for view in views if view.instances}, views
+        return await self._open().catalog.fetch_names(cursor)
 
     async def local_host(self) -> str:
         """The address by which this machine reaches the servers."""
@@ -270,7 +228,7 @@ class ZooKeeperBackend:
 
         What stands under its id is replaced in place; what this backend registered keeps its status.
         """
-        session = self._open_session()
+        session = self._open().session
         for check in record.checks:
             if not isinstance(check, TTLCheck):
                 raise UnsupportedError(
@@ -325,7 +283,7 @@ class ZooKeeperBackend:
         held = self._held.get(path)
         if held is not None and held.expiring is not None:
             await self._tasks.cancel(held.expiring)
-        await remove(self._open_session(), path)
+        await remove(self._open().session, path)
         self._held.pop(path, None)
 
 
