@@ -10,6 +10,7 @@ _MODULES = {
     "consul": "asyncsd.backends.consul",
     "etcd": "asyncsd.backends.etcd",
     "memory": "asyncsd.backends.memory",
+    "zk": "asyncsd.backends.zookeeper",
 }
 
 

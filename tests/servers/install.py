@@ -104,12 +104,48 @@ class DebianFile:
             shutil.copy(folder / "unpacked" / self.path, target)
 
 
+@dataclass(frozen=True)
+class DebianServer:
+    """What Debian's packages install; the target is a script that starts it."""
+
+    name: str
+    packages: tuple[str, ...]
+    needs: tuple[str, ...]
+    script: str
+
+    @property
+    def sources(self) -> Sequence[Path | str]:
+        return (*self.packages, *self.needs, self.script)
+
+    def build(self, target: Path, log: Path) -> None:
+        if not all(Path(file).exists() for file in self.needs):
+            if os.geteuid() != 0:
+                raise BuildError(f"it takes Debian's packages: apt-get install {' '.join(self.packages)}")
+            run(["apt-get", "update", "-q"], log)
+            run(["apt-get", "install", "-q", "-y", "--no-install-recommends", *self.packages], log)
+        target.write_text(self.script)
+        target.chmod(0o755)
+
+
+ZOOKEEPER = """#!/bin/sh
+# zookeeper FOLDER: serves with FOLDER/zoo.cfg.
+exec java -Xmx128m -XX:+UseSerialGC -XX:TieredStopAtLevel=1 -cp \
+"$1:/usr/share/java/zookeeper.jar:/usr/share/java/netty-codec.jar:/usr/share/java/netty-resolver.jar" \
+org.apache.zookeeper.server.quorum.QuorumPeerMain "$1/zoo.cfg"
+"""
+
 SERVERS: tuple[Server, ...] = (
     GoServer("toxiproxy", "github.com/Shopify/toxiproxy/v2/cmd/server"),
     GoServer("consul", "github.com/hashicorp/consul"),
     GoServer("gokit"),
     GoServer("etcd", "go.etcd.io/etcd/server/v3"),
     DebianFile("etcd34", package="etcd-server", version="3.4", path="usr/bin/etcd"),
+    DebianServer(
+        "zookeeper",
+        packages=("zookeeper", "default-jre-headless"),
+        needs=("/usr/share/java/zookeeper.jar", "/usr/bin/java"),
+        script=ZOOKEEPER,
+    ),
 )
 
 

@@ -1,0 +1,280 @@
+"""A session with the servers: made, kept, and made anew; the requests that go over it."""
+
+import asyncio
+import logging
+import threading
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, NamedTuple
+
+from asyncsd._errors import BackendError, UnreachableError
+from asyncsd._protocols import Clock
+from asyncsd._tasks import TaskOwner
+
+from ._kazoo import SessionKey, Settings, make_client, meaning
+from ._lifetime import Lifetime
+from ._log import KazooLog
+from ._threads import Submitter, in_thread, tell
+
+__all__ = ["Request", "Session"]
+
+log = logging.getLogger("asyncsd.zookeeper")
+
+STOP = 2.0
+"""How long the stopping of a client is waited for before another takes its place."""
+
+
+class Request(NamedTuple):
+    """One request: a method of kazoo's client without its `_async`, its path and the rest."""
+
+    method: str
+    path: str
+    args: tuple[Any, ...] = ()
+    options: dict[str, Any] = {}  # noqa: RUF012 - never changed
+
+    def __str__(self) -> str:
+        return f"{self.method} {self.path}"
+
+    def start(self, client: Any) -> Any:
+        """Hand it to kazoo; the AsyncResult."""
+        return getattr(client, f"{self.method}_async")(self.path, *self.args, **self.options)
+
+
+class Session:
+    """Keeps a kazoo client connected, and asks through it.
+
+    kazoo reconnects by itself, but not to servers that have lost their data: they know less than it has
+    seen, and refuse it for ever. So a client that was connected and isn't for half of the session timeout is
+    put aside for a new one, which takes up the same session where that still stands.
+
+    `ids` are all sessions that were had. `lost` is called on the loop when the connection is lost: every
+    watch is gone then.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        where: str,
+        timeout: float,
+        connect_timeout: float,
+        clock: Clock,
+        lifetime: Lifetime,
+        lost: Callable[[], None],
+    ) -> None:
+        self.where = where
+        self.id: int | None = None
+        self.ids: set[int] = set()
+        self._settings = settings
+        self._timeout = timeout
+        self._connect_timeout = connect_timeout
+        self._clock = clock
+        self._lifetime = lifetime
+        self._lost = lost
+        self._key: SessionKey | None = None
+        self._client: Any = None
+        self._log = KazooLog()
+        self._connected = asyncio.Event()
+        self._disconnected = asyncio.Event()
+        self._disconnected.set()
+        self._was_connected = False
+        self._tasks = TaskOwner()
+        self._submitter: Submitter | None = None
+        # A thread may be making a client while the session closes.
+        self._making = threading.Lock()
+        self._closed = False
+
+    @property
+    def is_connected(self) -> bool:
+        return self._connected.is_set()
+
+    @property
+    def zxid(self) -> int | None:
+        """The number of the last transaction that the server told of."""
+        return (self._client and self._client.last_zxid) or None
+
+    async def open(self) -> None:
+        """Start to connect, without waiting for it. Raises ImportError without kazoo."""
+        await in_thread(partial(self._make, asyncio.get_running_loop()))
+        self._submitter = Submitter()
+        self._tasks.spawn(self._supervise(), role="session", service="zookeeper")
+
+    async def aclose(self) -> None:
+        """End the session, and with it all its ephemeral nodes."""
+        self._connected.clear()
+        await self._tasks.aclose()
+        if self._submitter is not None:
+            self._submitter.stop()
+        await in_thread(self._end)
+
+    def _end(self) -> None:
+        """Stop the client; blocks."""
+        with self._making:
+            self._closed = True
+            client, self._client = self._client, None
+        if client is not None:
+            _stop(client)
+
+    def _make(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Make a client and start it; blocks."""
+        client = make_client(self._settings, self._log, self._key)
+
+        def listen(state: str) -> None:
+            tell(loop, self._heard, client, str(state), client.client_id)
+
+        client.add_listener(listen)
+        with self._making:
+            if not self._closed:
+                self._client = client
+                client.start_async()
+
+    def _heard(self, client: Any, state: str, key: SessionKey | None) -> None:
+        if client is not self._client:
+            return
+        if state == "CONNECTED" and key is not None:
+            if self.id is not None and key[0] != self.id:
+                log.warning("ZooKeeper's session 0x%x is over; there is a new one, 0x%x", self.id, key[0])
+            elif not self._connected.is_set():
+                log.info("connected to ZooKeeper at %s: session 0x%x", self.where, key[0])
+            self.id, self._key = key[0], key
+            self.ids.add(key[0])
+            self._was_connected = True
+            self._connected.set()
+            self._disconnected.clear()
+            return
+        if self._connected.is_set():
+            log.info("the connection to ZooKeeper at %s is lost: %s", self.where, self._why())
+        self._connected.clear()
+        self._disconnected.set()
+        self._lost()
+
+    async def _supervise(self) -> None:
+        """Put a client aside that doesn't come back."""
+        patience = self._settings.session_timeout / 2
+        while True:
+            await self._disconnected.wait()
+            try:
+                async with self._clock.timeout(patience):
+                    await self._connected.wait()
+            except TimeoutError:
+                # One that was never connected knows nothing that servers could refuse, unless it has ended.
+                if self._was_connected or str(self._client.client_state) in ("CLOSED", "AUTH_FAILED"):
+                    await self._replace()
+
+    async def _replace(self) -> None:
+        log.info("no connection to ZooKeeper at %s yet: beginning anew", self.where)
+        client, self._client = self._client, None
+        self._was_connected = False
+        try:
+            async with self._clock.timeout(STOP):
+                await in_thread(partial(_stop, client))
+        except TimeoutError:
+            pass  # It ends by itself, and nobody listens to it any more.
+        await in_thread(partial(self._make, asyncio.get_running_loop()))
+
+    def _why(self) -> str:
+        return self._log.trouble or "no answer"
+
+    def meaning(self, error: Exception, what: str) -> Exception:
+        """An error of kazoo's as one of ours."""
+        return meaning(error, what, self.where)
+
+    async def _ready(self) -> Any:
+        """The client, connected; UnreachableError where it isn't in time."""
+        self._lifetime.check()
+        if not self._connected.is_set():
+            try:
+                with self._lifetime.waiting() as closed:
+                    async with self._clock.timeout(self._connect_timeout):
+                        await _first(self._connected, closed)
+            except TimeoutError as exc:
+                raise UnreachableError(
+                    f"no connection to ZooKeeper within {self._connect_timeout:g} s: {self._why()}",
+                    url=self.where,
+                ) from exc
+        return self._client
+
+    async def ask(self, method: str, path: str, *args: Any, **options: Any) -> Any:
+        """The answer to one request; raises Missing, Taken, BadVersion or a BackendError."""
+        (answer,) = await self.ask_all([Request(method, path, args, options)])
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    async def ask_all(self, requests: Sequence[Request]) -> list[Any]:
+        """The answers to requests that go out together; an exception stands for itself.
+
+        Raises UnreachableError where no connection is there, or not every answer in time.
+        """
+        return await self.run([(str(request), request.start) for request in requests])
+
+    async def run(self, starts: Sequence[tuple[str, Callable[[Any], Any]]]) -> list[Any]:
+        """`ask_all` of functions that hand something to a client and return kazoo's AsyncResult."""
+        client = await self._ready()
+        loop = asyncio.get_running_loop()
+        answers: list[Any] = [None] * len(starts)
+        left = len(starts)
+
+        def settle(number: int, answer: Any) -> None:
+            nonlocal left
+            answers[number] = answer
+            left -= 1
+            if left == 0 and not done.done():
+                done.set_result(None)
+
+        def submit() -> None:
+            for number, (_, start) in enumerate(starts):
+                try:
+                    start(client).rawlink(partial(_deliver, loop, settle, number))
+                except Exception as exc:  # noqa: BLE001 - kazoo's own, and what it makes of odd values
+                    tell(loop, settle, number, exc)
+
+        assert self._submitter is not None  # noqa: S101 - it is open
+        try:
+            with self._lifetime.waiting() as done:
+                async with self._clock.timeout(self._timeout):
+                    self._submitter.submit(submit)
+                    await done
+        except TimeoutError as exc:
+            raise UnreachableError(
+                f"{starts[0][0]}: no answer from ZooKeeper within {self._timeout:g} s", url=self.where
+            ) from exc
+        answers = [
+            meaning(answer, what, self.where)
+            if isinstance(answer, Exception) and not isinstance(answer, BackendError)
+            else answer
+            for (what, _), answer in zip(starts, answers, strict=True)
+        ]
+        for answer in answers:
+            if isinstance(answer, UnreachableError):
+                raise answer
+        return answers
+
+
+def _deliver(
+    loop: asyncio.AbstractEventLoop, settle: Callable[[int, Any], None], number: int, result: Any
+) -> None:
+    """Take an AsyncResult to the loop, from kazoo's thread."""
+    answer = result.value if result.successful() else result.exception
+    tell(loop, settle, number, answer)
+
+
+async def _first(event: asyncio.Event, closed: asyncio.Future[None]) -> None:
+    """Wait for either."""
+    waiting = asyncio.ensure_future(event.wait())
+    try:
+        await asyncio.wait((waiting, closed), return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        waiting.cancel()
+
+
+def _stop(client: Any) -> None:
+    """Stop a client; blocks until its threads have ended."""
+    try:
+        client.stop()
+    except Exception:
+        log.debug("kazoo didn't stop cleanly", exc_info=True)
+    try:
+        client.close()
+    except Exception:
+        log.debug("kazoo didn't close cleanly", exc_info=True)

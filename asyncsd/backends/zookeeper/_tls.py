@@ -1,0 +1,73 @@
+"""Connections to a server, over TLS too."""
+
+import socket
+import ssl
+from collections.abc import Callable
+from dataclasses import dataclass
+from os import PathLike
+from typing import TypeAlias
+
+__all__ = ["TLS", "Connect", "File", "connector"]
+
+File: TypeAlias = str | PathLike[str]
+Connect: TypeAlias = Callable[..., socket.socket]
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class TLS:
+    """Which certificates to trust and to show: files, or a whole context of the user's."""
+
+    ca: File | None = None
+    cert: File | None = None
+    key: File | None = None
+    verify: bool = True
+    context: ssl.SSLContext | None = None
+
+    def __post_init__(self) -> None:
+        if self.context is not None and (self.ca or self.cert or self.key or not self.verify):
+            raise ValueError("ZooKeeperBackend.ssl is a whole context: put ca, cert, key and verify into it")
+        if self.key is not None and self.cert is None:
+            raise ValueError("ZooKeeperBackend.key goes with cert=")
+
+    def __bool__(self) -> bool:
+        """Whether anything was asked for."""
+        return bool(self.context or self.ca or self.cert or not self.verify)
+
+    def build(self) -> ssl.SSLContext:
+        """The context. Reads files: call it off the loop. Raises ValueError that names the field."""
+        if self.context is not None:
+            return self.context
+        try:
+            context = ssl.create_default_context(cafile=self.ca)
+        except OSError as exc:
+            raise ValueError(f"ZooKeeperBackend.ca {self.ca}: {exc.strerror or exc}") from exc
+        if not self.verify:
+            context.check_hostname = False
+            context.verify_mode = ssl.CERT_NONE
+        if self.cert is not None:
+            try:
+                # With a password of ours OpenSSL fails on an encrypted key instead of asking the terminal.
+                context.load_cert_chain(self.cert, self.key, password="")
+            except OSError as exc:
+                raise ValueError(f"ZooKeeperBackend.cert {self.cert}: {exc.strerror or exc}") from exc
+        return context
+
+
+def connector(context: ssl.SSLContext | None) -> Connect:
+    """What connects in the place of kazoo's own, which leaves a socket open when the handshake fails."""
+
+    def connect(
+        address: tuple[str, int], hostname: str | None = None, timeout: float | None = None, **_: object
+    ) -> socket.socket:
+        """kazoo gives an address, the name it was found by, and the seconds that it may take."""
+        plain = socket.create_connection(address, timeout)
+        try:
+            plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            if context is None:
+                return plain
+            return context.wrap_socket(plain, server_hostname=hostname or address[0])
+        except BaseException:
+            plain.close()
+            raise
+
+    return connect

@@ -1,0 +1,243 @@
+"""ZooKeeperBackend without a server: what it takes, what it refuses, what stands in its nodes."""
+
+import logging
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from asyncsd import BadRequestError, ClosedError, Discovery, Instance, Meta, Query, Record
+from asyncsd.backends import from_url
+from asyncsd.backends.zookeeper import ZooKeeperBackend
+from asyncsd.backends.zookeeper._address import node_name, parse_addresses, parse_path, plain_name
+from asyncsd.backends.zookeeper._codec import decode, encode
+from asyncsd.backends.zookeeper._log import KazooLog
+
+
+def shown(hosts: Any) -> list[str]:
+    return [str(address) for address in parse_addresses(hosts)]
+
+
+@pytest.mark.parametrize(
+    ("hosts", "addresses"),
+    [
+        ("zk1", ["zk1:2181"]),
+        ("zk1:1,zk2:2, zk3", ["zk1:1", "zk2:2", "zk3:2181"]),
+        (["10.0.0.1:1", "[::1]:2"], ["10.0.0.1:1", "[::1]:2"]),
+        ("[2001:db8::1]", ["[2001:db8::1]:2181"]),
+    ],
+)
+def test_hosts_are_a_string_or_a_list(hosts: Any, addresses: list[str]) -> None:
+    assert shown(hosts) == addresses
+
+
+@pytest.mark.parametrize(
+    "hosts", ["", "a,,b", [], "a:x", "a:70000", "http://a", "a/chroot", "a,a:2181", "a b"]
+)
+def test_hosts_that_are_none_are_refused(hosts: Any) -> None:
+    with pytest.raises(ValueError, match=r"ZooKeeperBackend\.hosts"):
+        ZooKeeperBackend(hosts)
+
+
+@pytest.mark.parametrize("hosts", [None, 1, [1]])
+def test_hosts_of_another_type_are_refused(hosts: Any) -> None:
+    with pytest.raises(TypeError, match=r"ZooKeeperBackend\.hosts"):
+        ZooKeeperBackend(hosts)
+
+
+@pytest.mark.parametrize(("path", "parsed"), [("/", ""), ("", ""), ("a", "/a"), ("/a/b/", "/a/b")])
+def test_a_prefix_is_a_path(path: str, parsed: str) -> None:
+    assert parse_path("prefix", path) == parsed
+
+
+@pytest.mark.parametrize("path", ["/a//b", "/a/../b", "/./a", "/zookeeper", "/zookeeper/x", "/a\0"])
+def test_a_prefix_that_no_server_takes_is_refused(path: str) -> None:
+    with pytest.raises(ValueError, match=r"ZooKeeperBackend\.prefix"):
+        ZooKeeperBackend(prefix=path)
+
+
+@given(st.text(min_size=1).filter(lambda text: text.isprintable()))
+def test_any_name_is_a_nodes_name_and_comes_back(name: str) -> None:
+    node = node_name(name)
+    assert "/" not in node
+    assert node not in (".", "..")
+    assert plain_name(node) == name
+
+
+@pytest.mark.parametrize(
+    ("options", "why"),
+    [
+        ({"auth": "sesame"}, "user:password"),
+        ({"auth": ":sesame"}, "user:password"),
+        ({"auth": "me:sesame", "auth_file": "f"}, "not both"),
+        ({"ca": "ca.pem"}, "tls=True"),
+        ({"verify": False}, "tls=True"),
+        ({"tls": True, "key": "k"}, "goes with cert"),
+        ({"session_timeout": 0}, "session_timeout"),
+        ({"wait": -1}, "wait"),
+        ({"connect_timeout": float("nan")}, "connect_timeout"),
+    ],
+)
+def test_options_that_cant_be_are_refused_without_a_secret(options: dict[str, Any], why: str) -> None:
+    with pytest.raises(ValueError, match=why) as caught:
+        ZooKeeperBackend(**options)
+    assert "sesame" not in str(caught.value)
+
+
+def test_its_repr_shows_no_password() -> None:
+    backend = ZooKeeperBackend("a,b", prefix="/", auth="me:sesame", tls=True)
+    assert repr(backend) == "ZooKeeperBackend('a:2181,b:2181', prefix='/', auth='***', tls=True)"
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("zk://", "ZooKeeperBackend('127.0.0.1:2181')"),
+        ("zk://a:1,b:2", "ZooKeeperBackend('a:1,b:2')"),
+        ("zk://a:1/", "ZooKeeperBackend('a:1')"),
+        ("zk://a:1/apps", "ZooKeeperBackend('a:1', prefix='/apps/services')"),
+        ("zk://a:1/apps?prefix=/sd", "ZooKeeperBackend('a:1', prefix='/apps/sd')"),
+        ("zk://a:1/apps?prefix=/", "ZooKeeperBackend('a:1', prefix='/apps')"),
+        ("zk://a:1?prefix=/", "ZooKeeperBackend('a:1', prefix='/')"),
+        ("zk://a?auth_file=f&tls=true&ca=c", "ZooKeeperBackend('a:2181', auth_file='f', tls=True)"),
+    ],
+)
+def test_from_url(url: str, expected: str) -> None:
+    assert repr(from_url(url)) == expected
+
+
+@pytest.mark.parametrize(
+    ("url", "why"),
+    [
+        ("zk+x://a", "zk://"),
+        ("zk://me:sesame@a", "auth="),
+        ("zk://a?auth=me:sesame", "no parameter 'auth'"),
+        ("zk://a?wait=x", "wait of a ZooKeeper URL"),
+        ("zk://a?tls=yes", "tls of a ZooKeeper URL"),
+    ],
+)
+def test_a_url_that_cant_be_is_refused_without_a_secret(url: str, why: str) -> None:
+    with pytest.raises(ValueError, match=why) as caught:
+        from_url(url)
+    assert "sesame" not in str(caught.value)
+
+
+async def test_files_that_cant_be_read_are_told_of_when_it_opens(tmp_path: Path) -> None:
+    empty = tmp_path / "empty"
+    empty.touch()
+    for options, why in (
+        ({"auth_file": tmp_path / "none"}, "auth_file .*none: No such file"),
+        ({"auth_file": empty}, "user:password"),
+        ({"tls": True, "ca": tmp_path / "none"}, "ca .*none: No such file"),
+        ({"tls": True, "cert": empty}, "cert .*empty"),
+    ):
+        backend = ZooKeeperBackend(**options)
+        with pytest.raises(ValueError, match=why):
+            await backend.__aenter__()
+        with pytest.raises(ClosedError):
+            await backend.fetch(Query("users"), None)
+
+
+async def test_without_kazoo_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "kazoo.client", None)
+    with pytest.raises(ImportError, match=r"pip install asyncsd\[zookeeper\]"):
+        async with Discovery.from_url("zk://127.0.0.1:1"):
+            pass
+
+
+RECORD = Record(
+    id="a/b",
+    service="users",
+    host="::1",
+    port=80,
+    tags=("v1",),
+    meta=Meta({"zone": "a"}),
+    weight=5,
+    warning_weight=2,
+    scheme="https",
+)
+
+
+def test_what_is_written_is_read() -> None:
+    instance = Instance("a/b", "users", "::1", 80, ("v1",), {"zone": "a"}, 5, zone="a", scheme="https")
+    assert decode("users", "a/b", encode(RECORD, "passing", drained=False)) == instance
+
+
+@pytest.mark.parametrize(
+    ("status", "drained", "expected"),
+    [
+        ("passing", False, ("passing", 5)),
+        ("warning", False, ("warning", 2)),
+        ("critical", False, ("critical", 5)),
+        ("passing", True, ("critical", 5)),
+    ],
+)
+def test_status_and_weight_go_together(status: Any, drained: bool, expected: tuple[str, int]) -> None:
+    read = decode("users", "a", encode(RECORD, status, drained=drained))
+    assert read is not None
+    assert (read.status, read.weight) == expected
+
+
+def test_what_no_server_takes_is_refused_before_it_is_sent() -> None:
+    """A server hangs up on it, which looks like a lost connection, for ever."""
+    large = Record(id="a", service="users", host="h", port=1, meta=Meta({"x": "x" * 1_000_000}))
+    with pytest.raises(BadRequestError, match="1000000"):
+        encode(large, "passing", drained=False)
+
+
+@pytest.mark.parametrize(
+    ("data", "address"),
+    [
+        (b"10.0.0.1:8080", "10.0.0.1:8080"),
+        (b"db-1.example:80\n", "db-1.example:80"),
+        (b"[::1]:80", "[::1]:80"),
+        (b'{"host":"h","port":1}', "h:1"),
+        (b'{"host":"h","port":1,"from":"the future"}', "h:1"),
+    ],
+)
+def test_a_bare_address_is_an_instance_too(data: bytes, address: str) -> None:
+    read = decode("users", "x", data)
+    assert read is not None
+    assert (read.id, read.address, read.status, read.weight) == ("x", address, "passing", 1)
+
+
+@given(
+    st.binary()
+    | st.text().map(str.encode)
+    | st.text().map(lambda text: b'{"host":"h","port":' + text.encode())
+)
+def test_no_garbage_in_a_node_is_more_than_skipped(data: bytes) -> None:
+    decode("users", "x", data)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"{}",
+        b"host",
+        b"http://h:1",
+        b"h:99999",
+        b"[]",
+        b'{"host":"","port":1}',
+        b'{"host":"h","port":"1"}',
+    ],
+)
+def test_what_is_no_instance_is_skipped(data: bytes) -> None:
+    assert decode("users", "x", data) is None
+
+
+def test_kazoos_log_is_ours_at_debug_and_holds_no_secret(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(1)
+    log = KazooLog()
+    log.warning("Connection dropped: %s", "refused")
+    log.warning("Transition to CONNECTING")
+    log.log(5, "Using session_passwd: %s", "sesame")
+    log.debug("Sending request(xid=%s): %s", 1, "Auth('sesame')")
+    assert "sesame" not in caplog.text
+    assert {record.levelno for record in caplog.records} == {logging.DEBUG}
+    assert {record.name for record in caplog.records} == {"asyncsd.zookeeper.kazoo"}
+    assert log.trouble == "Connection dropped: refused"

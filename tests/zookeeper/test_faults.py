@@ -1,0 +1,212 @@
+"""A registrar and a watch on a real ZooKeeper, whatever happens to it."""
+
+import asyncio
+import re
+import sys
+import threading
+import time
+from dataclasses import replace
+
+import pytest
+
+from asyncsd import Query, UnreachableError
+from asyncsd.backends.zookeeper import ZooKeeperBackend
+from tests.support.process import free_ports
+from tests.support.zookeeper import ZooKeeper, ZooKeeperEnsemble
+from tests.zookeeper.watching import (
+    ME,
+    PATH,
+    delete,
+    event,
+    expire,
+    hasty,
+    ids,
+    registered,
+    watched,
+    write_often,
+)
+
+pytestmark = pytest.mark.server("zookeeper")
+
+
+async def until_stands(server: ZooKeeper, not_of: int = 0) -> int:
+    """Wait until the instance's node is there, of another session than `not_of`; its session."""
+    async with asyncio.timeout(20):
+        while True:
+            # Unlike a client's session, this command is no transaction: a wiped server stays as it was.
+            sessions = re.split(r"^(0x[0-9a-f]+):$", await server.command("dump"), flags=re.MULTILINE)
+            for owner, nodes in zip(sessions[1::2], sessions[2::2], strict=True):
+                if PATH in nodes.split() and int(owner, 16) != not_of:
+                    return int(owner, 16)
+
+
+async def until_read(backend: ZooKeeperBackend) -> None:
+    """Wait until a fetch tells of the instance, and that it passes."""
+    async with asyncio.timeout(10):
+        reply = await backend.fetch(Query("greeter"), None)
+        while [(i.id, i.status) for i in reply.instances] != [("one", "passing")]:
+            reply = await backend.fetch(Query("greeter"), reply.cursor)
+
+
+async def test_killed_and_restarted_nothing_is_lost(server: ZooKeeper) -> None:
+    async with hasty(server.host, session_timeout=10.0) as backend, registered(backend):
+        async with watched(backend) as events:
+            await event(events, lambda e: ids(e) == ["one"] and not e.stale)
+            owner = await until_stands(server)
+            server.kill()
+            found = await event(events, lambda e: e.stale)
+            assert ids(found) == ["one"]
+            assert isinstance(found.error, UnreachableError)
+            await server.start()
+            found = await event(events, lambda e: not e.stale)
+            assert ids(found) == ["one"]
+            assert await until_stands(server) == owner, "its session outlived the restart"
+
+
+async def test_absent_at_first_it_is_found_once_it_is_there() -> None:
+    server = ZooKeeper()
+    async with hasty(server.host) as backend:
+        with pytest.raises(UnreachableError, match=r"refused.*zk://127\.0\.0\.1"):
+            await backend.fetch(Query("greeter"), None)
+        async with watched(backend) as events:
+            async with server:
+                async with registered(backend):
+                    await event(events, lambda e: ids(e) == ["one"])
+
+
+async def test_wiped_it_is_registered_again_by_itself(server: ZooKeeper) -> None:
+    """kazoo by itself would never come back: a server that knows less than a client has seen refuses it."""
+    await write_often(server.host, 3000)
+    async with hasty(server.host) as backend, registered(backend), watched(backend) as events:
+        await event(events, lambda e: ids(e) == ["one"])
+        owner = await until_stands(server)
+        server.kill()
+        server.wipe()
+        await server.start()
+        await until_stands(server, owner)
+        await event(events, lambda e: ids(e) == ["one"] and not e.stale)
+
+
+async def test_frozen_it_is_stale_and_comes_back(server: ZooKeeper) -> None:
+    async with hasty(server.host) as backend, registered(backend), watched(backend) as events:
+        await event(events, lambda e: ids(e) == ["one"])
+        server.freeze()
+        found = await event(events, lambda e: e.stale)
+        assert ids(found) == ["one"]
+        server.thaw()
+        await until_stands(server)
+        await event(events, lambda e: ids(e) == ["one"] and not e.stale)
+
+
+async def test_frozen_hundreds_of_requests_dont_hold_up_the_loop(server: ZooKeeper) -> None:
+    """kazoo's own way to ask blocks its caller after some 280."""
+    async with hasty(server.host, timeout=0.5, session_timeout=10.0) as backend:
+        await backend.fetch(Query("greeter"), None)
+        server.freeze()
+        asking = [asyncio.create_task(backend.fetch(Query(f"s{n}"), None)) for n in range(400)]
+        began = time.monotonic()
+        for _ in range(20):
+            await asyncio.sleep(0.01)
+        assert time.monotonic() - began < 4.0, "kazoo would wait for 6 s until it gives the server up"
+        answers = await asyncio.gather(*asking, return_exceptions=True)
+        assert {type(answer) for answer in answers} == {UnreachableError}
+        began = time.monotonic()
+    assert time.monotonic() - began < 6.5, "closing is bounded"
+
+
+async def test_an_expired_session_is_followed_by_another(server: ZooKeeper) -> None:
+    async with hasty(server.host) as backend, registered(backend), watched(backend) as events:
+        await event(events, lambda e: ids(e) == ["one"])
+        owner = await until_stands(server)
+        await expire(backend, server.host)
+        await until_stands(server, owner)
+        await until_read(backend)
+
+
+async def test_a_node_removed_by_hand_is_made_again_at_once(server: ZooKeeper) -> None:
+    async with hasty(server.host) as backend, registered(backend), watched(backend) as events:
+        await event(events, lambda e: ids(e) == ["one"])
+        began = time.monotonic()
+        await delete(server.host, PATH)
+        await until_stands(server)
+        assert time.monotonic() - began < 4.0, "long before the heartbeat"
+        await until_read(backend)
+
+
+PROCESS = """
+import asyncio, sys
+from asyncsd import Discovery, Registration
+
+async def main():
+    async with Discovery.from_url(sys.argv[1]) as sd:
+        async with sd.register(Registration(service="greeter", id="one", host="127.0.0.1", port=8080)):
+            await asyncio.Event().wait()
+
+asyncio.run(main())
+"""
+
+
+async def test_a_process_that_dies_is_gone_when_its_session_is(server: ZooKeeper) -> None:
+    async with hasty(server.host) as reader, watched(reader) as events:
+        url = f"zk://{server.host}?session_timeout=2"
+        process = await asyncio.create_subprocess_exec(sys.executable, "-c", PROCESS, url)
+        try:
+            await event(events, lambda e: ids(e) == ["one"])
+        finally:
+            process.kill()
+            await process.wait()
+        began = time.monotonic()
+        await event(events, lambda e: not ids(e))
+        assert time.monotonic() - began < 6.0
+
+
+async def test_what_a_dead_process_left_is_taken_over_without_absence(server: ZooKeeper) -> None:
+    async with hasty(server.host) as reader, watched(reader) as events:
+        async with hasty(server.host) as first, hasty(server.host) as second:
+            async with registered(first):
+                await event(events, lambda e: ids(e) == ["one"])
+                async with registered(second, replace(ME, port=8081)):
+                    found = await event(events, lambda e: [i.port for i in e.snapshot or ()] == [8081])
+                    assert not found.removed
+                    # The first doesn't take it back: two would do so for ever.
+                    await asyncio.sleep(1.0)
+                    now = await reader.fetch(Query("greeter"), None)
+                    assert [instance.port for instance in now.instances] == [8081]
+                    assert events.empty()
+
+
+async def test_closing_is_quick_and_leaves_no_thread(server: ZooKeeper) -> None:
+    before = set(threading.enumerate())
+    for host in (server.host, f"127.0.0.1:{free_ports(1)[0]}"):
+        async with ZooKeeperBackend(host, connect_timeout=0.2) as backend:
+            asking = asyncio.create_task(backend.fetch(Query("greeter"), None))
+            await asyncio.wait((asking,), timeout=0.3)
+            began = time.monotonic()
+        assert time.monotonic() - began < 2.5
+        await asyncio.gather(asking, return_exceptions=True)
+    began = time.monotonic()
+    for thread in set(threading.enumerate()) - before:
+        if "asyncio_" not in thread.name:  # Those are of the loop's own pool.
+            await asyncio.to_thread(thread.join, 5.0)
+    assert time.monotonic() - began < 4.0
+
+
+@pytest.mark.timeout(120)
+async def test_with_the_leader_of_three_killed_nothing_is_lost() -> None:
+    async with ZooKeeperEnsemble() as ensemble:
+        options = {"session_timeout": 5.0, "connect_timeout": 3.0, "timeout": 3.0}
+        async with (
+            hasty(ensemble.hosts, **options) as backend,
+            registered(backend),
+            watched(backend) as events,
+        ):
+            await event(events, lambda e: ids(e) == ["one"])
+            leader = await ensemble.leader()
+            owner = await until_stands(leader)
+            leader.kill()
+            assert await until_stands(await ensemble.leader()) == owner, (
+                "the session goes on with another server"
+            )
+            async with registered(backend, replace(ME, id="two", port=8082)):
+                found = await event(events, lambda e: len(ids(e)) == 2 and not e.stale)
+            assert ids(found) == ["one", "two"]

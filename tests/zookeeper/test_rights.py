@@ -1,0 +1,78 @@
+"""Digest authentication, ACLs and TLS, on a real ZooKeeper."""
+
+import asyncio
+import logging
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from kazoo.security import make_acl, make_digest_acl
+
+from asyncsd import PermissionDeniedError, Query, UnreachableError
+from tests.support.fake_agent import make_certificates
+from tests.support.process import free_ports
+from tests.support.zookeeper import ZooKeeper, tls_lines
+from tests.zookeeper.watching import ME, PATH, hasty, kazoo, read, registered
+
+pytestmark = pytest.mark.server("zookeeper")
+
+
+async def test_with_a_password_what_is_registered_is_the_users_alone(
+    server: ZooKeeper, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    secret = tmp_path / "secret"
+    secret.write_text("me:sesame\n")
+    async with hasty(server.host, auth="me:sesame") as mine, registered(mine):
+        async with hasty(server.host, auth_file=secret) as same:
+            assert len((await same.fetch(Query("greeter"), None)).instances) == 1
+        for options in ({}, {"auth": "me:guessed"}):
+            async with hasty(server.host, **options) as other:
+                with pytest.raises(PermissionDeniedError, match=r"/services/greeter.*ACL.*zk://"):
+                    await other.fetch(Query("greeter"), None)
+    assert "sesame" not in caplog.text
+    assert "guessed" not in caplog.text
+
+
+async def test_an_acl_of_ones_own_lets_others_read(server: ZooKeeper) -> None:
+    acl = [make_digest_acl("me", "sesame", all=True), make_acl("world", "anyone", read=True)]
+    record = ME.record(id="one", host="127.0.0.1")
+    async with hasty(server.host, auth="me:sesame", acl=acl) as mine, hasty(server.host) as other:
+        await mine.register(record)
+        [instance] = (await other.fetch(Query("greeter"), None)).instances
+        assert instance.id == "one"
+        for refused in (record, replace(record, id="two")):
+            with pytest.raises(PermissionDeniedError, match=r"/services/greeter/(one|two).*ACL"):
+                await other.register(refused)
+
+
+async def test_a_node_that_may_not_be_read_doesnt_hide_the_others(server: ZooKeeper) -> None:
+    def create() -> None:
+        with kazoo(server.host) as client:
+            acl = [make_digest_acl("me", "sesame", all=True)]
+            client.create("/services/greeter/closed", b"10.0.0.1:80", acl=acl)
+
+    async with hasty(server.host) as backend, registered(backend):
+        await asyncio.to_thread(create)
+        reply = await backend.fetch(Query("greeter"), None)
+        assert [instance.id for instance in reply.instances] == ["one"]
+        assert reply.skipped == 1
+
+
+async def test_over_tls_with_certificates_of_both_sides(tmp_path: Path) -> None:
+    files = await asyncio.to_thread(make_certificates, tmp_path)
+    (port,) = free_ports(1)
+    host = f"127.0.0.1:{port}"
+    shown: dict[str, Any] = {"tls": True, "cert": files.client, "key": files.client_key}
+    async with ZooKeeper(*tls_lines(files, port)) as server:
+        async with hasty(host, **shown, ca=files.ca) as backend, registered(backend):
+            assert await read(server.host, PATH) is not None
+        for options, why in (
+            (shown, "certificate verify failed"),
+            ({"tls": True, "ca": files.ca}, "certificate required|bad certificate|connection"),
+            ({}, "connection broken"),
+        ):
+            async with hasty(host, **options) as backend:
+                with pytest.raises(UnreachableError, match=f"(?i)({why}).*zk://"):
+                    await backend.fetch(Query("greeter"), None)

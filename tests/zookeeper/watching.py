@@ -1,0 +1,128 @@
+"""What tests of a real ZooKeeper share: sessions that end soon, registrars, watches, and a second witness."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any
+
+from kazoo.client import KazooClient
+
+from asyncsd import Event, Registration, TTLCheck, Watcher
+from asyncsd._registrar import Registrar
+from asyncsd.backends.zookeeper import ZooKeeperBackend
+
+ME = Registration(service="greeter", id="one", host="127.0.0.1", port=8080, check=TTLCheck(ttl=15.0))
+PATH = "/services/greeter/one"
+
+
+def hasty(hosts: Any, **options: Any) -> ZooKeeperBackend:
+    """A backend whose session ends 2 s after its connection, and that waits for none longer than 0.5 s."""
+    return ZooKeeperBackend(
+        hosts, **{"session_timeout": 2.0, "connect_timeout": 0.5, "timeout": 1.0, **options}
+    )
+
+
+@asynccontextmanager
+async def registered(backend: ZooKeeperBackend, me: Registration = ME) -> AsyncIterator[Registrar]:
+    """A registrar that stands."""
+    registrar = Registrar(backend, me)
+    task = asyncio.get_running_loop().create_task(registrar.run())
+    try:
+        async with asyncio.timeout(10):
+            await registrar.ready()
+        yield registrar
+    finally:
+        task.cancel()
+        await asyncio.wait((task,))
+
+
+@asynccontextmanager
+async def watched(backend: ZooKeeperBackend, service: str = "greeter") -> AsyncIterator[asyncio.Queue[Event]]:
+    """The events of a watch."""
+    events: asyncio.Queue[Event] = asyncio.Queue(1000)
+    task = asyncio.get_running_loop().create_task(Watcher(backend, service).run(events))
+    try:
+        yield events
+    finally:
+        task.cancel()
+        await asyncio.wait((task,))
+
+
+async def event(
+    events: asyncio.Queue[Event], accept: Callable[[Event], object], within: float = 20.0
+) -> Event:
+    """The next event that is as wanted."""
+    async with asyncio.timeout(within):
+        while not accept(found := await events.get()):
+            pass
+        return found
+
+
+def ids(found: Event) -> list[str]:
+    return [instance.id for instance in found.snapshot or ()]
+
+
+@contextmanager
+def kazoo(host: str, **options: Any) -> Any:
+    """A client of kazoo's own: call it in a thread."""
+    client = KazooClient(host, **options)
+    client.start(10)
+    try:
+        yield client
+    finally:
+        client.stop()
+        client.close()
+
+
+async def read(host: str, path: str, **options: Any) -> tuple[bytes, Any] | None:
+    """A node's value and stat, as kazoo by itself reads them; None where it isn't there."""
+
+    def work() -> Any:
+        with kazoo(host, **options) as client:
+            return client.get(path) if client.exists(path) else None
+
+    return await asyncio.to_thread(work)
+
+
+async def write(host: str, path: str, data: bytes, **options: Any) -> None:
+    """Make or change a node that stays."""
+
+    def work() -> None:
+        with kazoo(host, **options) as client:
+            if client.exists(path):
+                client.set(path, data)
+            else:
+                client.create(path, data, makepath=True)
+
+    await asyncio.to_thread(work)
+
+
+async def write_often(host: str, count: int) -> None:
+    """Let so many transactions have been."""
+
+    def work() -> None:
+        with kazoo(host) as client:
+            client.create("/often")
+            for result in [client.set_async("/often", b"") for _ in range(count)]:
+                result.get(timeout=20)
+
+    await asyncio.to_thread(work)
+
+
+async def delete(host: str, path: str) -> None:
+    def work() -> None:
+        with kazoo(host) as client:
+            client.delete(path)
+
+    await asyncio.to_thread(work)
+
+
+async def expire(backend: ZooKeeperBackend, host: str) -> None:
+    """End the backend's session, as the servers do with one that was silent for too long."""
+    key = backend._open().session._key
+
+    def work() -> None:
+        with kazoo(host, client_id=key):
+            pass  # Closing it closes the session of both.
+
+    await asyncio.to_thread(work)
