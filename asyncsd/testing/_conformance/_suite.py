@@ -23,7 +23,9 @@ class Suite(ABC):
     drains: ClassVar[bool] = True
     """A drained instance is critical for readers."""
     ttl: ClassVar[bool] = True
-    """A TTLCheck that isn't renewed turns its instance critical."""
+    """A TTLCheck that isn't renewed takes its instance out of rotation."""
+    expires: ClassVar[bool] = False
+    """It does so by removing the instance, as a lease does, and not by turning it critical."""
     deadline: ClassVar[float] = 10.0
     """Seconds in which a change has to be seen; less than the `wait` of `make_backend`."""
 

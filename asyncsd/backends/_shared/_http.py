@@ -1,0 +1,48 @@
+"""What aiohttp says of a request that failed, in our words and as our errors."""
+
+from types import TracebackType
+
+import aiohttp
+
+from asyncsd._errors import ProtocolError, UnreachableError
+
+__all__ = ["as_backend_error", "reason"]
+
+
+def reason(exc: BaseException) -> str:
+    """Why no answer came, in a few words."""
+    match exc:
+        case aiohttp.ClientConnectorCertificateError():
+            return f"its certificate isn't trusted: {exc.certificate_error}"
+        case aiohttp.ClientConnectorError():
+            return f"can't connect: {exc.os_error.strerror or exc.os_error}"
+        case aiohttp.ServerDisconnectedError() | aiohttp.ClientPayloadError():
+            return "the connection was closed before the answer was whole"
+        case TimeoutError():
+            return "no answer in time"
+        case OSError(strerror=str(text)):
+            return text
+        case _:
+            return str(exc) or type(exc).__name__
+
+
+class as_backend_error:  # noqa: N801 - used as a context, as contextlib's own
+    """The network's errors as an UnreachableError, an answer that isn't HTTP as a ProtocolError."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        match exc:
+            case aiohttp.ClientResponseError() | aiohttp.InvalidURL():
+                # Not its cause: it holds the request's headers, and the secrets in them.
+                raise ProtocolError("the answer isn't HTTP", url=self._url) from None
+            case aiohttp.ClientError() | OSError():
+                raise UnreachableError(reason(exc), url=self._url) from exc
+            case _:
+                return

@@ -1,0 +1,57 @@
+"""A registry's URL, taken apart by one set of rules."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+from urllib.parse import parse_qsl
+
+__all__ = ["RegistryURL", "flag", "parse_url"]
+
+
+class RegistryURL(NamedTuple):
+    """`where` is what stands between "://" and "?", still quoted; `options` are the parameters, converted."""
+
+    scheme: str
+    where: str
+    options: dict[str, Any]
+
+
+def flag(text: str) -> bool:
+    """ "true" or "false"."""
+    if text.lower() not in ("true", "false"):
+        raise ValueError("is true or false")
+    return text.lower() == "true"
+
+
+def parse_url(
+    url: str,
+    *,
+    what: str,
+    schemes: Sequence[str],
+    parameters: Mapping[str, Callable[[str], Any]],
+    secrets: Mapping[str, str] | None = None,
+) -> RegistryURL:
+    """Take `url` apart; `what` it is, such as "an etcd URL", begins the errors.
+
+    `parameters` convert the texts, and raise ValueError for what can't be. `secrets` are names that have no
+    place in a URL, which ends in logs, with what to use instead. Raises ValueError, which shows no more of
+    the URL than what is wrong with it.
+    """
+    scheme, separator, rest = url.partition("://")
+    if not separator or scheme not in schemes:
+        # Without "://" all of it would be shown, a password too.
+        got = f"; got {scheme!r}" if separator else ""
+        raise ValueError(f"{what} starts with {' or '.join(f'{one}://' for one in schemes)}{got}")
+    where, _, query = rest.partition("?")
+    options: dict[str, Any] = {}
+    for name, text in parse_qsl(query, keep_blank_values=True):
+        if secrets is not None and name in secrets:
+            raise ValueError(f"{what} has no parameter {name!r}, since URLs end in logs: use {secrets[name]}")
+        if name not in parameters:
+            raise ValueError(f"{what} has no parameter {name!r}; it has {', '.join(sorted(parameters))}")
+        if name in options:
+            raise ValueError(f"{what} has the parameter {name!r} twice")
+        try:
+            options[name] = parameters[name](text)
+        except ValueError as exc:
+            raise ValueError(f"{name} of {what}: {text!r}: {exc}") from None
+    return RegistryURL(scheme, where, options)
