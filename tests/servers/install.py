@@ -134,6 +134,11 @@ exec java -Xmx128m -XX:+UseSerialGC -XX:TieredStopAtLevel=1 -cp \
 org.apache.zookeeper.server.quorum.QuorumPeerMain "$1/zoo.cfg"
 """
 
+# dnsmasq-base is the program without its service.
+DNSMASQ = """#!/bin/sh
+exec /usr/sbin/dnsmasq "$@"
+"""
+
 SERVERS: tuple[Server, ...] = (
     GoServer("toxiproxy", "github.com/Shopify/toxiproxy/v2/cmd/server"),
     GoServer("consul", "github.com/hashicorp/consul"),
@@ -146,6 +151,7 @@ SERVERS: tuple[Server, ...] = (
         needs=("/usr/share/java/zookeeper.jar", "/usr/bin/java"),
         script=ZOOKEEPER,
     ),
+    DebianServer("dnsmasq", packages=("dnsmasq-base",), needs=("/usr/sbin/dnsmasq",), script=DNSMASQ),
 )
 
 

@@ -207,6 +207,10 @@ class Process:
     def resume(self) -> None:
         self._signal(signal.SIGCONT)
 
+    def reload(self) -> None:
+        """Have it read again what it reads on SIGHUP."""
+        self._signal(signal.SIGHUP)
+
     def kill(self) -> None:
         """End it as a power cut would, and wait until it is gone."""
         if self._process is not None:

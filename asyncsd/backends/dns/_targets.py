@@ -1,0 +1,116 @@
+"""Where the targets of SRV records are."""
+
+import asyncio
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
+
+import anyio
+import dns.name
+import dns.rdatatype
+import dns.rrset
+
+from asyncsd._errors import BackendError, UnreachableError
+from asyncsd._protocols import Clock
+
+from ._records import text_of
+from ._refresh import Refresh
+from ._resolver import Resolver, records_of
+
+__all__ = ["Targets"]
+
+log = logging.getLogger("asyncsd.dns")
+
+KINDS = (dns.rdatatype.A, dns.rdatatype.AAAA)
+"""The second where there is none of the first: a target that has both is one instance, not two."""
+PARALLEL = 10
+"""So many targets are looked up at a time."""
+KEPT = 600.0
+"""For so many seconds past its TTL an address may stand in for one that can't be looked up."""
+
+
+class _Addresses(NamedTuple):
+    hosts: tuple[str, ...]
+    due: float
+    """The clock's time from which on they are to be asked for again."""
+
+
+class Targets:
+    """Their addresses: those that came along with the SRV records, else looked up and kept for their TTL."""
+
+    def __init__(self, resolver: Resolver, *, refresh: Refresh, clock: Clock) -> None:
+        self._resolver = resolver
+        self._refresh = refresh
+        self._clock = clock
+        self._looked_up: dict[str, _Addresses] = {}
+
+    async def addresses(
+        self, targets: Iterable[dns.name.Name], additional: Sequence[dns.rrset.RRset]
+    ) -> tuple[Mapping[str, Sequence[str]], float]:
+        """The addresses of each target by its text, and the clock's time until which all of them hold.
+
+        Raises UnreachableError where no server answers; a target that a server can't tell has no address.
+        """
+        found: dict[str, _Addresses] = {}
+        missing: list[dns.name.Name] = []
+        came = {(rrset.name, rrset.rdtype): rrset for rrset in additional}
+        now = self._clock.time()
+        for target in dict.fromkeys(targets):
+            rrset = next((came[target, kind] for kind in KINDS if (target, kind) in came), None)
+            known = self._looked_up.get(text_of(target))
+            if rrset is not None:
+                found[text_of(target)] = self._held(
+                    [record.address for record in records_of(rrset)], rrset.ttl
+                )
+            elif known is not None and now < known.due:
+                found[text_of(target)] = known
+            else:
+                missing.append(target)
+        if missing:
+            found.update(await self._look(missing))
+        hosts = {target: addresses.hosts for target, addresses in found.items()}
+        return hosts, min((addresses.due for addresses in found.values()), default=float("inf"))
+
+    async def _look(self, targets: Sequence[dns.name.Name]) -> Mapping[str, _Addresses]:
+        """Several at a time; the first that can't be asked for ends them all."""
+        found: dict[str, _Addresses] = {}
+        failed: list[UnreachableError] = []
+        free = asyncio.Semaphore(PARALLEL)
+
+        async def look(target: dns.name.Name) -> None:
+            async with free:
+                try:
+                    found[text_of(target)] = await self._one(target)
+                except UnreachableError as exc:
+                    failed.append(exc)
+                    group.cancel_scope.cancel()
+
+        async with anyio.create_task_group() as group:
+            for target in targets:
+                group.start_soon(look, target)
+        if failed:
+            raise failed[0]
+        oldest = self._clock.time() - KEPT
+        kept = {target: known for target, known in self._looked_up.items() if known.due > oldest}
+        self._looked_up = {**kept, **found}
+        return found
+
+    async def _one(self, target: dns.name.Name) -> _Addresses:
+        ttl: int | None = None
+        try:
+            for kind in KINDS:
+                answer = await self._resolver.ask(target, kind)
+                ttl = answer.ttl
+                if answer.records:
+                    return self._held([record.address for record in answer.records], ttl)
+        except UnreachableError:
+            raise
+        except BackendError as exc:
+            log.debug("no address of %s: %s", target, exc)
+            known = self._looked_up.get(text_of(target))
+            if known is not None:
+                return self._held(known.hosts, None)
+        return self._held((), ttl)
+
+    def _held(self, hosts: Iterable[str], ttl: int | None) -> _Addresses:
+        return _Addresses(tuple(sorted(hosts)), self._refresh.due(ttl))
