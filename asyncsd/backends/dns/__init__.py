@@ -3,7 +3,7 @@
 try:
     from ._backend import DNSBackend
 except ModuleNotFoundError as exc:
-    if exc.name not in ("dns", "dns.message"):
+    if (exc.name or "").partition(".")[0] != "dns":
         raise
     raise ImportError("DNSBackend needs dnspython: pip install 'asyncsd[dns]'") from exc
 from ._from_url import from_url
