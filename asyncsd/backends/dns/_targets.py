@@ -52,50 +52,48 @@ class Targets:
         Raises UnreachableError where no server answers; a target that a server can't tell has no address.
         """
         found: dict[str, _Addresses] = {}
-        missing: list[dns.name.Name] = []
-        came = {(rrset.name, rrset.rdtype): rrset for rrset in additional}
+        missing: dict[str, dns.name.Name] = {}
+        came = {(text_of(rrset.name), rrset.rdtype): rrset for rrset in additional}
         now = self._clock.time()
-        for target in dict.fromkeys(targets):
-            rrset = next((came[target, kind] for kind in KINDS if (target, kind) in came), None)
-            known = self._looked_up.get(text_of(target))
+        for text, target in {text_of(target): target for target in targets}.items():
+            rrset = next((came[text, kind] for kind in KINDS if (text, kind) in came), None)
+            known = self._looked_up.get(text)
             if rrset is not None:
-                found[text_of(target)] = self._held(
-                    [record.address for record in records_of(rrset)], rrset.ttl
-                )
+                found[text] = self._held([record.address for record in records_of(rrset)], rrset.ttl)
             elif known is not None and now < known.due:
-                found[text_of(target)] = known
+                found[text] = known
             else:
-                missing.append(target)
+                missing[text] = target
         if missing:
             found.update(await self._look(missing))
-        hosts = {target: addresses.hosts for target, addresses in found.items()}
+        hosts = {text: addresses.hosts for text, addresses in found.items()}
         return hosts, min((addresses.due for addresses in found.values()), default=float("inf"))
 
-    async def _look(self, targets: Sequence[dns.name.Name]) -> Mapping[str, _Addresses]:
+    async def _look(self, targets: Mapping[str, dns.name.Name]) -> Mapping[str, _Addresses]:
         """Several at a time; the first that can't be asked for ends them all."""
         found: dict[str, _Addresses] = {}
         failed: list[UnreachableError] = []
         free = asyncio.Semaphore(PARALLEL)
 
-        async def look(target: dns.name.Name) -> None:
+        async def look(text: str, target: dns.name.Name) -> None:
             async with free:
                 try:
-                    found[text_of(target)] = await self._one(target)
+                    found[text] = await self._one(text, target)
                 except UnreachableError as exc:
                     failed.append(exc)
                     group.cancel_scope.cancel()
 
         async with anyio.create_task_group() as group:
-            for target in targets:
-                group.start_soon(look, target)
+            for text, target in targets.items():
+                group.start_soon(look, text, target)
         if failed:
             raise failed[0]
         oldest = self._clock.time() - KEPT
-        kept = {target: known for target, known in self._looked_up.items() if known.due > oldest}
+        kept = {text: known for text, known in self._looked_up.items() if known.due > oldest}
         self._looked_up = {**kept, **found}
         return found
 
-    async def _one(self, target: dns.name.Name) -> _Addresses:
+    async def _one(self, text: str, target: dns.name.Name) -> _Addresses:
         ttl: int | None = None
         try:
             for kind in KINDS:
@@ -107,7 +105,7 @@ class Targets:
             raise
         except BackendError as exc:
             log.debug("no address of %s: %s", target, exc)
-            known = self._looked_up.get(text_of(target))
+            known = self._looked_up.get(text)
             if known is not None:
                 return self._held(known.hosts, None)
         return self._held((), ttl)
