@@ -8,7 +8,6 @@ from functools import partial
 from typing import Any, TypeAlias
 
 import dns.exception
-import dns.flags
 import dns.message
 import dns.name
 import dns.rcode
@@ -20,7 +19,7 @@ from asyncsd._protocols import Clock
 from asyncsd.backends._shared._rotation import Rotation
 
 from ._exchange import PAYLOAD, Exchange, TruncatedError
-from ._servers import NameServer, system_servers
+from ._servers import NameServer, located, system_servers
 
 __all__ = ["Answer", "Resolver", "name_of", "records_of"]
 
@@ -28,11 +27,15 @@ log = logging.getLogger("asyncsd.dns")
 
 Question: TypeAlias = tuple[dns.name.Name, dns.rdatatype.RdataType]
 
+Told: TypeAlias = tuple[dns.message.Message, dns.message.ChainingResult]
+
 LARGE = PAYLOAD // 2
 """An answer by UDP of more bytes may have been cut without a word, as Consul does: it is asked for by TCP.
 
-What was cut to fit is less than a record short of PAYLOAD, and no record is half of that.
+What was cut to fit is less than a record short of PAYLOAD, and few records are half of that.
 """
+FULL = 65_000
+"""An answer by TCP of more bytes was cut, most probably. (Consul may set the flag for that on any.)"""
 ALIASES = 8
 """So many answers are followed that name but another name; each may hold a chain of aliases itself."""
 
@@ -71,35 +74,40 @@ def name_of(text: str) -> dns.name.Name:
 class Resolver:
     """Asks the name servers, the one that answered last first.
 
-    `servers` None are the system's. They are read when it opens, and again after none of them answered.
+    `servers` None are the system's. Which these are, and where those are that are given by name, is found out
+    again after none of them answered.
     """
 
     def __init__(
         self, servers: Sequence[NameServer] | None, *, exchange: Exchange, clock: Clock, tcp: bool
     ) -> None:
-        self._clock = clock
+        self._given = servers
         self._exchange = exchange
+        self._clock = clock
         self._tcp = tcp
-        self._are_ours = servers is not None
+        self._is_located = False
         self._rotation = self._made(servers or (NameServer("127.0.0.1"),))
         self._large: set[Question] = set()
-        self._cut: set[Question] = set()
-        """Those whose answers don't fit into any, which is told once."""
+        self._full: set[Question] = set()
+        """Those whose answers seem not to be whole by TCP either, which is told once."""
 
     def _made(self, servers: Sequence[NameServer]) -> Rotation[NameServer]:
         passes_on = (UnreachableError, ServerFailedError, ProtocolError)
         return Rotation(servers, what="DNS", clock=self._clock, log=log, passes_on=passes_on)
 
-    @property
-    def servers(self) -> tuple[NameServer, ...]:
-        return self._rotation.servers
-
     async def open(self) -> None:
         """Read which servers the system has, if it is these. Raises ValueError where there is none."""
-        if not self._are_ours:
+        if self._given is None:
+            await self._locate()
+
+    async def _locate(self) -> None:
+        if self._given is None:
             servers = await asyncio.to_thread(system_servers)
-            if servers != self.servers:
-                self._rotation = self._made(servers)
+        else:
+            servers = await located(self._given)
+        if servers != self._rotation.servers:
+            self._rotation = self._made(servers)
+        self._is_located = True
 
     async def ask(self, name: dns.name.Name, kind: dns.rdatatype.RdataType) -> Answer:
         """The records of one kind that a name has, or what it is an alias of.
@@ -108,8 +116,7 @@ class Resolver:
         """
         ttl: int | None = None
         for _ in range(ALIASES):
-            message = await self._rotated(partial(self._ask, name, kind))
-            chain = _chain(message)
+            message, chain = await self._rotated(partial(self._ask, name, kind))
             ttl = chain.minimum_ttl if ttl is None else min(ttl, chain.minimum_ttl)
             if chain.answer is not None:
                 return Answer(records_of(chain.answer), ttl, message.additional)
@@ -119,21 +126,19 @@ class Resolver:
             name = chain.canonical_name  # This server doesn't look up for us where the alias leads.
         raise BackendError(f"{name} is an alias of an alias, and so on for ever")
 
-    async def _rotated(
-        self, ask: Callable[[NameServer], Awaitable[dns.message.Message]]
-    ) -> dns.message.Message:
+    async def _rotated(self, ask: Callable[[NameServer], Awaitable[Told]]) -> Told:
+        if not self._is_located:
+            try:
+                await self._locate()
+            except ValueError as exc:
+                log.debug("the old name servers stay: %s", exc)
         try:
             return await self._rotation.ask(ask)
         except UnreachableError:
-            try:
-                await self.open()
-            except ValueError as exc:
-                log.debug("the old name servers stay: %s", exc)
+            self._is_located = False
             raise
 
-    async def _ask(
-        self, name: dns.name.Name, kind: dns.rdatatype.RdataType, server: NameServer
-    ) -> dns.message.Message:
+    async def _ask(self, name: dns.name.Name, kind: dns.rdatatype.RdataType, server: NameServer) -> Told:
         """What one server says, if it says anything."""
         query = dns.message.make_query(name, kind, use_edns=0, payload=PAYLOAD)
         message = await self._whole(server, query, (name, kind))
@@ -143,13 +148,13 @@ class Resolver:
             hint = ": does it serve this domain, and this machine?" if code == dns.rcode.REFUSED else ""
             raise ServerFailedError(f"{told} for {name} {dns.rdatatype.to_text(kind)}{hint}", url=str(server))
         if _refers(message):
-            told = (
-                f"it doesn't serve {name}, and refers to others: use a resolver, or the domain's own server"
-            )
-            raise ServerFailedError(told, url=str(server))
-        return message
+            text = f"it refers to others for {name}: use a resolver, or the domain's own server"
+            raise ServerFailedError(text, url=str(server))
+        return message, _chain(message, str(server))
 
-    async def _whole(self, server: NameServer, query: dns.message.Message, asked: Any) -> dns.message.Message:
+    async def _whole(
+        self, server: NameServer, query: dns.message.Message, asked: Question
+    ) -> dns.message.Message:
         """By UDP, and by TCP where that isn't enough: an answer that was large is asked for so again."""
         if self._tcp or asked in self._large:
             message = await self._exchange.tcp(server, query)
@@ -170,21 +175,21 @@ class Resolver:
             self._large.add(asked)
         else:
             self._large.discard(asked)
-        if message.flags & dns.flags.TC and asked not in self._cut:
-            self._cut.add(asked)
-            text = "%s has more records than %s can tell in one answer: some are missing"
+        if len(message.wire or b"") > FULL and asked not in self._full:
+            self._full.add(asked)
+            text = "%s: the answer of %s is as large as one can be: what didn't fit is missing"
             log.warning(text, asked[0].to_text(omit_final_dot=True), server)
         return message
 
 
-def _chain(message: dns.message.Message) -> dns.message.ChainingResult:
+def _chain(message: dns.message.Message, url: str) -> dns.message.ChainingResult:
     """Along the aliases in one answer."""
     if not isinstance(message, dns.message.QueryMessage):
-        raise ProtocolError("the answer is no answer to a query")
+        raise ProtocolError("the answer is no answer to a query", url=url)
     try:
         return message.resolve_chaining()
     except dns.exception.DNSException as exc:
-        raise ProtocolError(f"the answer contradicts itself: {exc}") from exc
+        raise ProtocolError(f"the answer contradicts itself: {exc}", url=url) from exc
 
 
 def _soa(message: dns.message.Message) -> bool:

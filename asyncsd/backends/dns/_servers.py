@@ -1,12 +1,14 @@
 """Where the name servers are: as people write them, or as the system has them."""
 
-from collections.abc import Iterable
+import asyncio
+import socket
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from asyncsd._values import as_host, as_port, url_host
 
-__all__ = ["NameServer", "parse_servers", "system_servers"]
+__all__ = ["NameServer", "located", "parse_servers", "system_servers"]
 
 PORT = 53
 FORMS = "'10.0.0.1', '10.0.0.1:8600', '[2001:db8::1]:53' or 'ns1.example'"
@@ -57,6 +59,21 @@ def _parse(text: str) -> NameServer:
         raise ValueError(f"DNSBackend.nameservers: {text!r} is no address: {FORMS} would do") from None
     host = as_host("DNSBackend.nameservers' host", parts.hostname or "")
     return NameServer(host, as_port("DNSBackend.nameservers' port", PORT if port is None else port))
+
+
+async def located(servers: Sequence[NameServer]) -> tuple[NameServer, ...]:
+    """`servers` by address: one given by name is as many as its addresses. An unknown one stays a name."""
+    found: list[NameServer] = []
+    for server in servers:
+        try:
+            addresses = await asyncio.get_running_loop().getaddrinfo(
+                server.host, server.port, type=socket.SOCK_DGRAM
+            )
+        except OSError:
+            found.append(server)  # Asking it will say so.
+        else:
+            found += (NameServer(str(address[0]), server.port) for *_, address in addresses)
+    return tuple(dict.fromkeys(found))
 
 
 def system_servers() -> tuple[NameServer, ...]:

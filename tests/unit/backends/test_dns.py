@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import socket
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
@@ -291,18 +292,23 @@ async def test_a_large_answer_is_taken_where_nobody_answers_by_tcp() -> None:
         assert len((await backend.fetch(USERS, None)).instances) == 30
 
 
-async def test_an_answer_too_large_for_tcp_is_said_so(caplog: pytest.LogCaptureFixture) -> None:
+async def test_an_answer_that_fills_what_tcp_can_hold_is_said_to_lack_some_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    padding = " ".join(f'"{"x" * 250}"' for _ in range(259))
+
     def tell(query: dns.message.Message) -> dns.message.Message:
-        told = many(query, 40)
+        if server.asked[-1][2] == "tcp":
+            return answer(query, SRV, additional=(ADDRESS, f"vm.test 60 TXT {padding}"))
+        told = whole(query)
         told.flags |= dns.flags.TC
         return told
 
     async with FakeNameServer(tell) as server, on(server) as backend:
-        assert len((await backend.fetch(USERS, None)).instances) == 40
-        await backend.fetch(USERS, None)
-    assert [record.getMessage() for record in caplog.records if record.levelname == "WARNING"] == [
-        f"users.test has more records than dns://{server.address} can tell in one answer: some are missing"
-    ]
+        for _ in range(2):
+            assert len((await backend.fetch(USERS, None)).instances) == 1
+    (told,) = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert told.startswith(f"users.test: the answer of dns://{server.address} is as large as one can be")
 
 
 # -- aliases
@@ -501,6 +507,30 @@ async def test_without_name_servers_the_systems_are_asked_and_read_again_when_th
             await backend.fetch(USERS, None)
         assert len((await backend.fetch(USERS, None)).instances) == 1
         system.clear()
+        assert len((await backend.fetch(USERS, None)).instances) == 1
+
+
+async def test_a_name_server_may_have_a_name_with_several_addresses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where nobody listens at the first of them, as on ::1 for localhost, the next is asked."""
+    addresses: list[str] = []
+
+    async def getaddrinfo(host: str, port: int, **_: Any) -> list[Any]:
+        if host == "ns.example":
+            if not addresses:
+                raise OSError(-2, "Name or service not known")
+            return [(socket.AF_INET, socket.SOCK_DGRAM, 17, "", (each, port)) for each in addresses]
+        return await real(host, port, **_)
+
+    loop = asyncio.get_running_loop()
+    real = loop.getaddrinfo
+    monkeypatch.setattr(loop, "getaddrinfo", getaddrinfo)
+    async with (
+        FakeNameServer(whole) as server,
+        DNSBackend(f"ns.example:{server.port}", domain="test") as backend,
+    ):
+        with pytest.raises(UnreachableError, match="Name or service not known"):
+            await backend.fetch(USERS, None)
+        addresses[:] = ["127.0.0.2", "127.0.0.1"]
         assert len((await backend.fetch(USERS, None)).instances) == 1
 
 
