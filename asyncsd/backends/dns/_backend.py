@@ -81,11 +81,12 @@ class DNSBackend:
         as_flag("DNSBackend.tcp", tcp)
         as_flag("DNSBackend.resolve", resolve)
         self._servers = None if nameservers is None else parse_servers(nameservers)
-        kind = record or ("SRV" if port is None else "A")
+        usual = "SRV" if port is None else "A"
+        kind = record or usual
         asked = Asked(_name(domain), _rdtype(kind, port), port or 0, resolve)
         self._shown: dict[str, object] = {
             **({"domain": domain} if domain else {}),
-            **({"record": record} if record is not None and (record, port is None) != ("SRV", True) else {}),
+            **({"record": kind} if kind != usual else {}),
             **({"port": port} if port is not None else {}),
             **({"resolve": False} if not resolve else {}),
             **({"tcp": True} if tcp else {}),

@@ -92,7 +92,7 @@ class Lookups:
         asked = self._asked
         name = name_of(asked.name.replace("{service}", service))
         answer = await self._resolver.ask(name, asked.kind)
-        due = self._refresh.due(answer.ttl)
+        end = self._refresh.end(answer.ttl)
         if asked.kind == dns.rdatatype.SRV:
             # A target of "." says that the service is decidedly not available (RFC 2782).
             records = [record for record in answer.records if record.target != dns.name.root]
@@ -101,12 +101,12 @@ class Lookups:
                 targets = [record.target for record in records]
                 found, until = await self._targets.addresses(targets, answer.additional)
                 hosts.update(found)
-                due = min(due, until)
+                end = min(end, until)
             instances, skipped = from_srv(service, records, hosts)
         else:
             addresses = [record.address for record in answer.records]
             instances, skipped = from_addresses(service, addresses, asked.port)
-        known = Known(self._same(service, instances), due, skipped)
+        known = Known(self._same(service, instances), self._refresh.due(end), skipped)
         if known.instances:
             self._known[service] = known
         else:

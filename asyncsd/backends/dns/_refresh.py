@@ -19,7 +19,14 @@ class Refresh:
         self._clock = clock
         self._rng = rng
 
-    def due(self, ttl: int | None) -> float:
-        """The clock's time at which that is over; without a TTL, it holds for the least time."""
-        held = self._least if ttl is None else min(max(ttl, self._least), self._most)
+    def end(self, ttl: int | None) -> float:
+        """The clock's time at which an answer is over; without a TTL, it holds for the least time."""
+        return self._clock.time() + (self._least if ttl is None else min(max(ttl, self._least), self._most))
+
+    def due(self, end: float) -> float:
+        """The clock's time at which to ask again for what is over at `end`.
+
+        Parts of an answer may be over before the least time: all that soon are will be asked for together.
+        """
+        held = max(end - self._clock.time(), self._least)
         return self._clock.time() + held * (1.0 + JITTER * self._rng.random())

@@ -31,8 +31,8 @@ KEPT = 600.0
 
 class _Addresses(NamedTuple):
     hosts: tuple[str, ...]
-    due: float
-    """The clock's time from which on they are to be asked for again."""
+    end: float
+    """The clock's time until which they hold."""
 
 
 class Targets:
@@ -60,14 +60,14 @@ class Targets:
             known = self._looked_up.get(text)
             if rrset is not None:
                 found[text] = self._held([record.address for record in records_of(rrset)], rrset.ttl)
-            elif known is not None and now < known.due:
+            elif known is not None and now < known.end:
                 found[text] = known
             else:
                 missing[text] = target
         if missing:
             found.update(await self._look(missing))
         hosts = {text: addresses.hosts for text, addresses in found.items()}
-        return hosts, min((addresses.due for addresses in found.values()), default=float("inf"))
+        return hosts, min((addresses.end for addresses in found.values()), default=float("inf"))
 
     async def _look(self, targets: Mapping[str, dns.name.Name]) -> Mapping[str, _Addresses]:
         """Several at a time; the first that can't be asked for ends them all."""
@@ -89,7 +89,7 @@ class Targets:
         if failed:
             raise failed[0]
         oldest = self._clock.time() - KEPT
-        kept = {text: known for text, known in self._looked_up.items() if known.due > oldest}
+        kept = {text: known for text, known in self._looked_up.items() if known.end > oldest}
         self._looked_up = {**kept, **found}
         return found
 
@@ -111,4 +111,4 @@ class Targets:
         return self._held((), ttl)
 
     def _held(self, hosts: Iterable[str], ttl: int | None) -> _Addresses:
-        return _Addresses(tuple(sorted(hosts)), self._refresh.due(ttl))
+        return _Addresses(tuple(sorted(hosts)), self._refresh.end(ttl))

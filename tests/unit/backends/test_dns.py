@@ -138,6 +138,16 @@ async def test_an_error_ends_the_wait_and_the_cursor_stays_good(clock: FakeClock
         assert (await backend.fetch(USERS, reply.cursor)).instances == ()
 
 
+async def test_many_who_hear_the_same_do_not_ask_again_together(clock: FakeClock) -> None:
+    dues: set[float] = set()
+    async with FakeNameServer(whole) as server:
+        for seed in range(20):
+            async with on(server, clock=clock, rng=random.Random(seed)) as backend:
+                dues.add((await backend.fetch(USERS, None)).cursor.due - clock.time())
+    assert len(dues) == 20
+    assert 30.0 <= min(dues) < 31.0 < 32.0 < max(dues) <= 33.0
+
+
 # -- one question for many
 
 
@@ -381,6 +391,28 @@ async def test_targets_are_looked_up_once_for_as_long_as_they_hold(clock: FakeCl
         await clock.advance(31)
         await backend.fetch(USERS, None)
         assert addresses_asked(server) == 60
+
+
+async def test_targets_that_end_one_after_the_other_cause_no_storm(clock: FakeClock) -> None:
+    targets = [f"t{n}" for n in range(40)]
+
+    def tell(query: dns.message.Message) -> dns.message.Message:
+        name = query.question[0].name.to_text(omit_final_dot=True)
+        if name == "users.test":
+            return answer(query, *(f"users.test 60 SRV 0 1 80 {target}.test." for target in targets))
+        return answer(query, f"{name} {5 + int(name[1:-5]) % 10} A 10.0.0.1")
+
+    async with (
+        FakeNameServer(tell) as server,
+        on(server, clock=clock, rng=random.Random(1), wait=30.0) as backend,
+    ):
+        reply = await backend.fetch(USERS, None)
+        waiting = asyncio.create_task(backend.fetch(USERS, reply.cursor))
+        for _ in range(310):
+            await clock.advance(0.1)
+        assert (await waiting).instances == reply.instances
+    assert 5 < sum(kind == "SRV" for _, kind, _ in server.asked) <= 32
+    assert addresses_asked(server) < 40 * 8
 
 
 async def test_so_many_targets_are_looked_up_at_a_time() -> None:
