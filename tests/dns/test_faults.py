@@ -48,10 +48,8 @@ async def test_a_frozen_server_is_left_and_not_asked_first_again(tcp: bool) -> N
     ):
         first.freeze()
         assert len((await backend.fetch(Query("users"), None)).instances) == 1
-        began = time.monotonic()
-        for _ in range(3):
-            assert len((await backend.fetch(Query("users"), None)).instances) == 1
-        assert time.monotonic() - began < 0.5
+        assert backend._resolver._rotation.first.port == second.port
+        assert len((await backend.fetch(Query("users"), None)).instances) == 1
         second.freeze()
         with pytest.raises(UnreachableError, match=r"no answer in 0\.6 s"):
             await backend.fetch(Query("users"), None)
@@ -104,5 +102,5 @@ async def test_a_change_is_seen_after_the_ttl() -> None:
         async with asyncio.timeout(10):
             after = await backend.fetch(Query("users"), before.cursor)
         assert [i.host for i in after.instances] == ["10.0.0.7"]
-        assert 0.5 < time.monotonic() - began < 2.0
+        assert time.monotonic() - began > 0.5
         await fetched(backend, "users", bool)
