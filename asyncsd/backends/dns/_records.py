@@ -39,29 +39,32 @@ def from_srv(
     with the status "warning". A weight of 0 is to have a very small chance: drawn as the RFC says, that is 1
     among the others' weights, and so it is here.
     """
-    found: dict[str, Instance] = {}
+    usable: dict[str, tuple[str, Any]] = {}
     skipped = 0
-    best = min((record.priority for record in records), default=0)
+    # The same one twice counts with its better priority, and there with its greater weight.
     for record in sorted(records, key=lambda record: (record.priority, -record.weight)):
         target = text_of(record.target)
         hosts = addresses.get(target) or (target,)
         for host in hosts:
             id = f"{target}:{record.port}" + (f"/{host}" if len(hosts) > 1 else "")
-            if id in found:
-                continue  # The same one twice, with a worse priority.
             try:
-                found[id] = Instance(
-                    id=id,
-                    service=service,
-                    host=as_host("host", host),
-                    port=record.port,
-                    meta=Meta({"priority": str(record.priority)}),
-                    weight=max(1, record.weight),
-                    node=target,
-                    status="passing" if record.priority == best else "warning",
-                )
+                usable.setdefault(id, (as_host("host", host), record))
             except ValueError:
                 skipped += 1
+    best = min((record.priority for _, record in usable.values()), default=0)
+    found = {
+        id: Instance(
+            id=id,
+            service=service,
+            host=host,
+            port=record.port,
+            meta=Meta({"priority": str(record.priority)}),
+            weight=max(1, record.weight),
+            node=text_of(record.target),
+            status="passing" if record.priority == best else "warning",
+        )
+        for id, (host, record) in usable.items()
+    }
     return _sorted(found), skipped
 
 

@@ -465,6 +465,18 @@ async def test_the_same_target_twice_is_one_instance_of_the_better_priority() ->
     ]
 
 
+async def test_a_target_that_nobody_can_call_leaves_its_priority_to_the_next() -> None:
+    tell = zone(
+        users_SRV=("1 1 80 a.test.", "2 1 80 b.test.", "3 1 80 b_d$.test."),
+        a_A=("0.0.0.0",),
+        b_A=("10.0.0.2",),
+    )
+    async with FakeNameServer(tell) as server, on(server) as backend:
+        reply = await backend.fetch(USERS, None)
+    assert [(i.host, i.status) for i in reply.instances] == [("10.0.0.2", "passing")]
+    assert reply.skipped == 2
+
+
 async def test_the_order_of_an_answer_says_nothing(clock: FakeClock) -> None:
     names = [f"t{n}" for n in range(9)]
     rng = random.Random(1)
