@@ -23,11 +23,11 @@ async def test_with_a_password_what_is_registered_is_the_users_alone(
 ) -> None:
     caplog.set_level(logging.DEBUG)
     secret = tmp_path / "secret"
-    secret.write_text("me:sesame\n")
-    async with hasty(server.host, auth="me:sesame") as mine, registered(mine):
-        async with hasty(server.host, auth_file=secret) as same:
+    secret.write_text("sesame\n")
+    async with hasty(server.host, user="me", password="sesame") as mine, registered(mine):
+        async with hasty(server.host, user="me", password_file=secret) as same:
             assert len((await same.fetch(Query("greeter"), None)).instances) == 1
-        for options in ({}, {"auth": "me:guessed"}):
+        for options in ({}, {"user": "me", "password": "guessed"}):
             async with hasty(server.host, **options) as other:
                 with pytest.raises(PermissionDeniedError, match=r"/services/greeter.*ACL.*zk://"):
                     await other.fetch(Query("greeter"), None)
@@ -38,7 +38,7 @@ async def test_with_a_password_what_is_registered_is_the_users_alone(
 async def test_an_acl_of_ones_own_lets_others_read(server: ZooKeeper) -> None:
     acl = [make_digest_acl("me", "sesame", all=True), make_acl("world", "anyone", read=True)]
     record = ME.record(id="one", host="127.0.0.1")
-    async with hasty(server.host, auth="me:sesame", acl=acl) as mine, hasty(server.host) as other:
+    async with hasty(server.host, user="me", password="sesame", acl=acl) as mine, hasty(server.host) as other:
         await mine.register(record)
         [instance] = (await other.fetch(Query("greeter"), None)).instances
         assert instance.id == "one"

@@ -119,7 +119,8 @@ async def delete(host: str, path: str) -> None:
 
 async def expire(backend: ZooKeeperBackend, host: str) -> None:
     """End the backend's session, as the servers do with one that was silent for too long."""
-    key = backend._open().session._key
+    assert backend._opened is not None
+    key = backend._opened.session._key
 
     def work() -> None:
         with kazoo(host, client_id=key):
