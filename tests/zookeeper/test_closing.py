@@ -4,7 +4,8 @@ import asyncio
 import logging
 import threading
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 
 import pytest
 
@@ -17,18 +18,19 @@ from tests.zookeeper.watching import ME, hasty
 pytestmark = pytest.mark.server("zookeeper")
 
 
-@pytest.fixture(autouse=True)
-async def _no_thread_stays() -> AsyncIterator[None]:
+@asynccontextmanager
+async def no_thread_stays() -> AsyncGenerator[None, None]:
+    """Every thread that begins inside has ended a second after."""
     before = set(threading.enumerate())
     yield
     for thread in set(threading.enumerate()) - before:
         if "asyncio_" not in thread.name:  # Those are of the loop's own pool.
-            await asyncio.to_thread(thread.join, 3.0)
+            await asyncio.to_thread(thread.join, 1.0)
             assert not thread.is_alive()
 
 
 async def test_a_session_is_ended_in_no_time(server: ZooKeeper) -> None:
-    async with hasty(server.host) as backend:
+    async with no_thread_stays(), hasty(server.host) as backend:
         await backend.register(ME.record(id="one", host="127.0.0.1"))
         waiting = asyncio.create_task(backend.fetch(Query("absent"), await cursor(backend)))
         await asyncio.sleep(0)
@@ -43,7 +45,7 @@ async def cursor(backend: ZooKeeperBackend) -> int:
 
 
 async def test_a_frozen_server_is_given_a_second(server: ZooKeeper, caplog: pytest.LogCaptureFixture) -> None:
-    async with hasty(server.host, session_timeout=10.0, timeout=10.0) as backend:
+    async with no_thread_stays(), hasty(server.host, session_timeout=10.0, timeout=10.0) as backend:
         await backend.fetch(Query("greeter"), None)
         server.freeze()
         asking = asyncio.create_task(backend.fetch(Query("greeter"), None))
@@ -57,7 +59,7 @@ async def test_a_frozen_server_is_given_a_second(server: ZooKeeper, caplog: pyte
 
 
 async def test_a_server_that_isnt_there_is_not_waited_for() -> None:
-    async with ZooKeeperBackend(f"127.0.0.1:{free_ports(1)[0]}") as backend:
+    async with no_thread_stays(), ZooKeeperBackend(f"127.0.0.1:{free_ports(1)[0]}") as backend:
         asking = asyncio.create_task(backend.fetch(Query("greeter"), None))
         await asyncio.sleep(0.2)
         began = time.monotonic()
@@ -74,7 +76,8 @@ async def test_a_server_that_takes_connections_and_says_nothing_is_not_waited_fo
     taken, writers = asyncio.Event(), list[asyncio.StreamWriter]()
     listener = await asyncio.start_server(mute, "127.0.0.1", 0)
     try:
-        async with ZooKeeperBackend(f"127.0.0.1:{listener.sockets[0].getsockname()[1]}"):
+        host = f"127.0.0.1:{listener.sockets[0].getsockname()[1]}"
+        async with no_thread_stays(), ZooKeeperBackend(host):
             await taken.wait()
             began = time.monotonic()
         assert time.monotonic() - began < 1.0
