@@ -71,6 +71,7 @@ class Client:
             await _ends(stopping, clock, HALT)
             return False
         finally:
+            self._connector.abort()  # Where this was cancelled, too.
             await tasks.aclose()
 
 
