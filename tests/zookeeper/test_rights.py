@@ -13,7 +13,7 @@ from asyncsd import PermissionDeniedError, Query, UnreachableError
 from tests.support.fake_agent import make_certificates
 from tests.support.process import free_ports
 from tests.support.zookeeper import ZooKeeper, tls_lines
-from tests.zookeeper.watching import ME, PATH, hasty, kazoo, read, registered
+from tests.zookeeper.watching import ME, PATH, hasty, kazoo, number, read, registered
 
 pytestmark = pytest.mark.server("zookeeper")
 
@@ -58,6 +58,21 @@ async def test_a_node_that_may_not_be_read_doesnt_hide_the_others(server: ZooKee
         reply = await backend.fetch(Query("greeter"), None)
         assert [instance.id for instance in reply.instances] == ["one"]
         assert reply.skipped == 1
+
+
+async def test_a_service_that_may_not_be_read_doesnt_hide_the_others(server: ZooKeeper) -> None:
+    async with (
+        hasty(server.host, user="me", password="sesame") as mine,
+        hasty(server.host, wait=0.1) as other,
+    ):
+        await other.register(ME.record(id="one", host="127.0.0.1"))
+        await mine.register(replace(ME, service="closed").record(id="two", host="127.0.0.1"))
+        names = await other.fetch_names(None)
+        assert dict(names.services) == {"greeter": ()}
+        asked = await number(server, "packets_received")
+        assert dict((await other.fetch_names(names.cursor)).services) == {"greeter": ()}
+        assert await number(server, "packets_received") - asked < 15, "it waits meanwhile"
+        assert dict((await mine.fetch_names(None)).services) == {"closed": (), "greeter": ()}
 
 
 async def test_over_tls_with_certificates_of_both_sides(tmp_path: Path) -> None:

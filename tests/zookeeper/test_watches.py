@@ -1,6 +1,7 @@
 """What watching costs a real ZooKeeper and this process, and that nothing is kept for ever, nor forgotten."""
 
 import asyncio
+import logging
 import threading
 from contextlib import AsyncExitStack
 
@@ -70,6 +71,20 @@ async def test_services_that_nobody_asks_for_any_more_are_dropped(server: ZooKee
         assert watching(backend) == 2
         assert await number(server, "watch_count") - before == 2, "none is left at the server"
         assert len(client_of(backend)._data_watchers) == 2, "and none in kazoo"
+
+
+async def test_to_take_back_a_watch_that_is_gone_does_no_harm(
+    server: ZooKeeper, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    async with hasty(server.host) as backend:
+        await backend.fetch(Query("never"), None)
+        assert backend._opened is not None
+        for _ in range(2):
+            backend._opened.session.unwatch("/services/never")
+        await backend.fetch(Query("another"), None)
+    assert "NoWatcherError" in caplog.text
+    assert "is lost" not in caplog.text
 
 
 async def test_a_service_that_was_dropped_is_read_anew(server: ZooKeeper) -> None:

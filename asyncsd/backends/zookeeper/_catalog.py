@@ -4,6 +4,7 @@ import asyncio
 from itertools import count
 from typing import Any
 
+from asyncsd._errors import PermissionDeniedError
 from asyncsd._models import Names, Query, Reply
 from asyncsd._protocols import Clock
 from asyncsd._tasks import TaskOwner
@@ -106,7 +107,10 @@ class Catalog:
         return Reply(found, cursor=view.version, index=self._session.zxid, skipped=view.skipped)
 
     async def fetch_names(self, cursor: dict[str, tuple[str, ...]] | None) -> Names:
-        """The services that have instances, with their tags; with a cursor, once that differs."""
+        """The services that have instances, with their tags; with a cursor, once that differs.
+
+        What may not be read is left out.
+        """
         self._sweep()
         with self._folder.in_use():
             if cursor is None:
@@ -131,6 +135,11 @@ class Catalog:
         for view in views:
             view.touch()
             view.start()
+        readable: list[Service] = []
         for view in views:
-            await view.refresh()
-        return {view.name: view.tags for view in views if view.instances}, views
+            try:
+                await view.refresh()
+            except PermissionDeniedError:
+                continue  # Nobody can tell whether it has instances. It is tried again the next time.
+            readable.append(view)
+        return {view.name: view.tags for view in readable if view.instances}, readable

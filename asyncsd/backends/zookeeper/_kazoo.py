@@ -3,8 +3,10 @@
 import importlib
 import ssl
 import struct
+from collections.abc import MutableMapping
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, TypeAlias
 
 from asyncsd._errors import (
     BackendError,
@@ -76,26 +78,33 @@ def make_client(settings: Settings, connector: Connector, log: KazooLog, session
     )
 
 
-class RemoveWatches(NamedTuple):
+class RemoveWatches:
     """ZooKeeper's request of that name, since 3.5, which kazoo doesn't have: all watches of a path."""
 
-    path: str
-    type: int = 18
+    type = 18
+
+    def __init__(self, path: str, watchers: MutableMapping[str, Any]) -> None:
+        self._path = path
+        self._watchers = watchers
 
     def serialize(self) -> bytes:
         """The path, and which watches: any, which is 3."""
-        path = self.path.encode()
+        path = self._path.encode()
         return struct.pack(f">i{len(path)}si", len(path), path, 3)
 
-    @staticmethod
-    def deserialize(_data: bytes, _offset: int) -> None:
-        """The answer is empty."""
+    def deserialize(self, _data: bytes, _offset: int) -> None:
+        """The answer is empty. kazoo's own note goes now, in the thread that reads the notes."""
+        self._watchers.pop(self._path, None)
 
 
 def unwatch(client: Any, path: str) -> None:
-    """Take back the watches of a path, kazoo's own note of them first."""
-    client._data_watchers.pop(path, None)  # noqa: SLF001 - kazoo has nothing public, and keeps them for ever
-    client._call(RemoveWatches(path), client.handler.async_result())  # noqa: SLF001
+    """Take back the watch for a node that isn't there, which kazoo has no way to do, and keeps for ever.
+
+    Nothing is waited for. Without a connection there is no watch, and it does nothing.
+    """
+    with suppress(Exception):
+        request = RemoveWatches(path, client._data_watchers)  # noqa: SLF001
+        client._call(request, client.handler.async_result())  # noqa: SLF001
 
 
 def meaning(error: Exception, what: str, where: str) -> Exception:
