@@ -13,7 +13,7 @@ from asyncsd import ClosedError, Query
 from asyncsd.backends.zookeeper import ZooKeeperBackend
 from tests.support.process import free_ports
 from tests.support.zookeeper import ZooKeeper
-from tests.zookeeper.watching import ME, hasty
+from tests.zookeeper.watching import ME, hasty, number
 
 pytestmark = pytest.mark.server("zookeeper")
 
@@ -29,15 +29,17 @@ async def no_thread_stays() -> AsyncGenerator[None, None]:
             assert not thread.is_alive()
 
 
-async def test_a_session_is_ended_in_no_time(server: ZooKeeper) -> None:
+async def test_the_server_says_that_the_session_is_over(
+    server: ZooKeeper, caplog: pytest.LogCaptureFixture
+) -> None:
     async with no_thread_stays(), hasty(server.host) as backend:
         await backend.register(ME.record(id="one", host="127.0.0.1"))
         waiting = asyncio.create_task(backend.fetch(Query("absent"), await cursor(backend)))
         await asyncio.sleep(0)
-        began = time.monotonic()
-    assert time.monotonic() - began < 0.5
+    assert "doesn't answer" not in caplog.text
     with pytest.raises(ClosedError):
         await waiting
+    assert await number(server, "ephemerals_count") == 0
 
 
 async def cursor(backend: ZooKeeperBackend) -> int:
@@ -51,7 +53,7 @@ async def test_a_frozen_server_is_given_a_second(server: ZooKeeper, caplog: pyte
         asking = asyncio.create_task(backend.fetch(Query("greeter"), None))
         await asyncio.sleep(0.05)
         began = time.monotonic()
-    assert time.monotonic() - began < 2.0
+    assert time.monotonic() - began < 3.0
     with pytest.raises(ClosedError):
         await asking
     told = [record for record in caplog.records if record.levelno == logging.WARNING]
