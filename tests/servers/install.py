@@ -138,6 +138,7 @@ SERVERS: tuple[Server, ...] = (
     GoServer("toxiproxy", "github.com/Shopify/toxiproxy/v2/cmd/server"),
     GoServer("consul", "github.com/hashicorp/consul"),
     GoServer("gokit"),
+    GoServer("gokit-etcd"),
     GoServer("etcd", "go.etcd.io/etcd/server/v3"),
     DebianFile("etcd34", package="etcd-server", version="3.4", path="usr/bin/etcd"),
     DebianServer(
