@@ -18,6 +18,10 @@ log = logging.getLogger("asyncsd.etcd")
 
 FEW = 8
 """So many waits at a time have a watch each, and hear of nothing but their keys. More share one."""
+SPREAD = 0.25
+"""The part of its seconds that a wait which is one of many may be shorter by."""
+GOLDEN = (5**0.5 - 1) / 2
+"""Multiples of it, modulo 1, are spread evenly, however many they are (Weyl's sequence)."""
 DENIED = 600.0
 """Seconds until a prefix that may not be watched as a whole is tried again."""
 
@@ -39,15 +43,20 @@ class Watch:
         self._streams = Streams(transport, clock)
         self._feeds = {leader: Feed(self._streams, clock, keys, leader=leader) for leader in (True, False)}
         self._waiting = 0
+        self._begun = 0
         self._denied_until = float("-inf")
 
     async def changed(self, span: Span, revision: int, wait: float, *, leader: bool = True) -> None:
         """Return once something in `span` may be newer than `revision`, and after `wait` seconds at most.
 
-        `leader`: a server without a leader, which would hear of nothing, is left. Raises
-        PermissionDeniedError, and what else no other reading would tell.
+        Where many wait it may be up to a quarter less. `leader`: a server without a leader, which would hear
+        of nothing, is left. Raises PermissionDeniedError, and what else no other reading would tell.
         """
         self._waiting += 1
+        self._begun += 1
+        if self._waiting > FEW:
+            # Those that began together don't end together, to read all their keys at once.
+            wait -= wait * SPREAD * (self._begun * GOLDEN % 1)
         try:
             with suppress(TimeoutError):
                 async with self._clock.timeout(wait):
