@@ -16,6 +16,9 @@ KEPT = 1024
 """So many changes are remembered for those who come late, having read their keys before."""
 IDLE = 10.0
 """Seconds without anybody waiting after which the watch is given up."""
+SILENT = 30.0
+"""Seconds without a line after which the watch is begun anew: that the server lives doesn't tell that the
+connection does, and one that a router on the way has forgotten would be silent for ever."""
 BRIEF = 1.0
 """Seconds that a watch must have stood to be followed by another without a reading between."""
 
@@ -41,6 +44,8 @@ class Feed:
         self._waiting: dict[bytes, dict[asyncio.Future[Exception | None], int]] = {}
         self._left = 0.0
         self._opened: float | None = None
+        self._heard = 0.0
+        self._is_silent = False
         # All changes after `floor` and up to `reached` have passed; `passed` are those.
         self._floor = self._reached = 0
         self._passed: deque[tuple[int, bytes]] = deque()
@@ -110,22 +115,34 @@ class Feed:
                 _wake(future, error)
 
     async def _follow(self) -> bool:
-        """Watch until the watch ends; whether to go on at the next server."""
-        self._opened = None
+        """Watch until the watch ends; whether to go on with another, at the next server if it was cut off."""
+        self._opened, self._heard, self._is_silent = None, self._clock.time(), False
         cut = await self._streams.follow(self._keys.all, self._reached, self._take, leader=self._leader)
         # One that ends at once would be opened again and again.
-        return cut and self._opened is not None and self._clock.time() - self._opened > BRIEF
+        stood = self._opened is not None and self._clock.time() - self._opened > BRIEF
+        if not (self._waiting and stood and (cut or self._is_silent)):
+            return False
+        # What those who wait have read needn't be told: it may be compacted by now.
+        known = min(min(waiting.values()) for waiting in self._waiting.values())
+        if known > self._reached:
+            self._floor = self._reached = known
+            self._passed.clear()
+        return True
 
     def _take(self, told: Watched) -> bool:
         """Wake those whom a line of the watch concerns; whether to end."""
+        now = self._clock.time()
         if told.created:
             if told.header.revision < self._newest:
                 return True  # The store has lost its data, or this server lags: all have to read.
-            self._opened = self._clock.time()
-        self.seen(told.header.revision)
+            self._opened = now
+        if told.header.revision:
+            self._heard = now
+            self.seen(told.header.revision)
         for event in told.events:
             self._pass(event.kv.key, event.kv.mod_revision)
-        return not self._waiting and self._clock.time() - self._left > IDLE
+        self._is_silent = now - self._heard > SILENT
+        return self._is_silent or (not self._waiting and now - self._left > IDLE)
 
     def _pass(self, key: bytes, revision: int) -> None:
         self._reached = revision

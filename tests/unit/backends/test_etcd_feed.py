@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from asyncsd import PermissionDeniedError
-from asyncsd.backends.etcd._feed import BRIEF, IDLE, KEPT, Feed
+from asyncsd.backends.etcd._feed import BRIEF, IDLE, KEPT, SILENT, Feed
 from asyncsd.backends.etcd._keys import Keys, Span
 from asyncsd.backends.etcd._messages import Event, Header, Place, Watched
 from asyncsd.testing import FakeClock
@@ -50,8 +50,8 @@ class Store:
         self.revision += 1
         self.history.append((self.revision, f"/services/{name}/x".encode()))
 
-    def send(self, line: Watched) -> None:
-        line.header = Header(self.revision)
+    def send(self, line: Watched, *, revision: int | None = None) -> None:
+        line.header = Header(self.revision if revision is None else revision)
         if self._take is not None and self.cut is not None and self._take(line) and not self.cut.done():
             self.cut.set_result(False)
 
@@ -61,6 +61,9 @@ class Store:
             for revision, key in [item for item in self.history if item[0] > self._sent][:count]:
                 self._sent = revision
                 self.send(Watched(events=[Event(Place(key, revision))]))
+
+    def say_nothing(self) -> None:
+        self.send(Watched(), revision=0)
 
     def break_off(self) -> None:
         assert self.cut is not None
@@ -99,6 +102,7 @@ step = st.one_of(
     st.tuples(st.just("wait"), st.sampled_from(NAMES)),
     st.tuples(st.just("deliver"), st.integers(1, 3)),
     st.tuples(st.just("cut"), st.sampled_from([BRIEF / 2, BRIEF * 2])),
+    st.tuples(st.just("silence"), st.sampled_from([1.0, SILENT * 2])),
 )
 
 
@@ -121,6 +125,9 @@ async def test_whoever_waits_hears_of_each_change_since_his_reading(steps: list[
                 await clock.advance(what)
                 if not store.cut.done():
                     store.break_off()
+            case "silence":
+                await clock.advance(what)
+                store.say_nothing()
             case _:
                 pass
         await clock.settle()
@@ -178,6 +185,31 @@ async def test_a_lost_server_costs_nobody_a_reading() -> None:
     await waits.aclose()
 
 
+async def test_a_silent_watch_is_begun_anew_from_what_those_who_wait_have_read() -> None:
+    store, clock, feed, waits = parts()
+    first = waits.begin("a", 1)
+    await clock.settle()
+    for _ in range(8):
+        store.put("elsewhere")  # And the connection is dead: none of it comes.
+    feed.seen(9)
+    first.cancel()
+    late, later = waits.begin("a", 7), waits.begin("b", 9)
+    await clock.advance(SILENT / 2)
+    store.say_nothing()
+    await clock.advance(SILENT)
+    assert store.begun == [1]
+    store.say_nothing()
+    await clock.settle()
+    assert store.begun == [1, 7]
+    assert not late.done()
+    assert not later.done()
+    # What passed before is forgotten.
+    old = waits.begin("c", 6)
+    await clock.settle()
+    assert old.done()
+    await waits.aclose()
+
+
 async def test_a_stream_that_ends_at_once_is_left_to_the_pace_of_those_who_wait() -> None:
     store, clock, _, waits = parts()
     task = waits.begin("a", 1)
@@ -228,11 +260,11 @@ async def test_nobody_waiting_ends_it_after_a_while_and_the_next_begins_anew() -
     await clock.settle()
     task.cancel()
     await clock.advance(IDLE / 2)
-    store.send(Watched())
+    store.say_nothing()
     await clock.settle()
     assert "running" in repr(feed)
     await clock.advance(IDLE)
-    store.send(Watched())
+    store.say_nothing()
     await clock.settle()
     assert "idle" in repr(feed)
     store.put("b")
