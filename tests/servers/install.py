@@ -162,7 +162,8 @@ SERVERS: tuple[Server, ...] = (
     GoServer("toxiproxy", "github.com/Shopify/toxiproxy/v2/cmd/server"),
     GoServer("consul", "github.com/hashicorp/consul"),
     GoServer("gokit"),
-    GoServer("gokitzk"),
+    GoServer("gokit-etcd"),
+    GoServer("gokit-zk"),
     GoServer("etcd", "go.etcd.io/etcd/server/v3"),
     DebianFiles("etcd34", packages=("etcd-server",), version="3.4", script=ETCD34),
     DebianFiles(

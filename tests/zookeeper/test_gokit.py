@@ -11,14 +11,14 @@ from tests.support.process import Process
 from tests.support.zookeeper import ZooKeeper
 from tests.zookeeper.watching import event, hasty, registered, watched
 
-pytestmark = pytest.mark.server("zookeeper", "gokitzk")
+pytestmark = pytest.mark.server("zookeeper", "gokit-zk")
 
 
 @asynccontextmanager
 async def gokit(server: ZooKeeper, data: str) -> AsyncGenerator[Process, None]:
     """The program, registered and watching."""
     process = Process(
-        "gokitzk", "-zookeeper", server.host, "-data", data, ready=lambda: '"instances"' in process.log
+        "gokit-zk", "-zookeeper", server.host, "-data", data, ready=lambda: '"instances"' in process.log
     )
     process.start()
     try:

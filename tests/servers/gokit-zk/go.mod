@@ -1,4 +1,4 @@
-module asyncsd.test/gokitzk
+module asyncsd.test/gokit-zk
 
 go 1.24
 

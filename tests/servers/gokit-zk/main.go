@@ -1,4 +1,4 @@
-// Command gokitzk is a service as one writes it with go-kit: it registers itself with ZooKeeper, and watches who
+// Command gokit-zk is a service as one writes it with go-kit: it registers itself with ZooKeeper, and watches who
 // else offers the same. Each thing that it hears is a line of JSON on its output. SIGTERM ends it, and its
 // session with it.
 package main
