@@ -11,7 +11,10 @@ from urllib.request import Request, urlopen
 
 from tests.support.process import Process, free_ports, http_ready
 
-__all__ = ["EtcdCluster", "EtcdServer", "b64", "call"]
+__all__ = ["V2", "EtcdCluster", "EtcdServer", "b64", "call"]
+
+V2 = "--enable-v2=true"
+"""The argument by which etcd 3.4 speaks the API before version 3 too."""
 
 
 def b64(text: str | bytes) -> str:
