@@ -10,7 +10,7 @@ from asyncsd import Query, RegistryBackend, UnsupportedError
 from asyncsd.backends import from_url
 from asyncsd.backends.etcd2 import Etcd2Backend
 from tests.etcd.running import fetched
-from tests.support.etcd import EtcdServer
+from tests.support.etcd import EtcdServer, call_v2
 
 pytestmark = pytest.mark.server("etcd34")
 
@@ -24,8 +24,6 @@ async def flood(server: EtcdServer, count: int) -> None:
     """Write so often beside what is watched that etcd forgets what was before."""
 
     def write(number: int) -> None:
-        from tests.support.etcd import call_v2
-
         for _ in range(number):
             call_v2("PUT", f"{server.url}/v2/keys/elsewhere", None, None, {"value": "x"})
 

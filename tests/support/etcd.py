@@ -5,6 +5,7 @@ import base64
 import json
 import secrets
 import shutil
+import ssl
 from collections.abc import Iterator
 from types import TracebackType
 from typing import Any, Self
@@ -14,7 +15,7 @@ from urllib.request import Request, urlopen
 
 from tests.support.process import Process, free_ports, http_ready
 
-__all__ = ["V2", "EtcdCluster", "EtcdServer", "b64", "call"]
+__all__ = ["V2", "EtcdCluster", "EtcdServer", "b64", "call", "call_v2"]
 
 V2 = "--enable-v2=true"
 """The argument by which etcd 3.4 speaks the API before version 3 too."""
@@ -31,7 +32,14 @@ def call(url: str, body: object = None, token: str | None = None) -> Any:
         return json.loads(answer.read())
 
 
-def call_v2(method: str, url: str, user: str | None, body: object, fields: dict[str, str]) -> Any:
+def call_v2(
+    method: str,
+    url: str,
+    user: str | None,
+    body: object,
+    fields: dict[str, str],
+    context: ssl.SSLContext | None = None,
+) -> Any:
     """The like of `call` for the API before version 3."""
     headers = {}
     if user is not None:
@@ -41,7 +49,8 @@ def call_v2(method: str, url: str, user: str | None, body: object, fields: dict[
         data, headers["Content-Type"] = json.dumps(body).encode(), "application/json"
     elif fields:
         data = urlencode(fields).encode()
-    with urlopen(Request(url, data=data, headers=headers, method=method), timeout=10) as answer:
+    request = Request(url, data=data, headers=headers, method=method)
+    with urlopen(request, timeout=10, context=context) as answer:
         return json.loads(answer.read() or b"null")
 
 
