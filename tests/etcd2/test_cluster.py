@@ -24,7 +24,7 @@ async def test_a_killed_leader_costs_no_registration_and_those_who_wait_hear_not
         leader = await cluster.leader()
         # The one that will be killed is asked first.
         urls = [cluster.urls[leader], *(url for url in cluster.urls if url != cluster.urls[leader])]
-        async with Etcd2Backend(urls, timeout=20.0) as backend, running(backend, ME) as registrar:
+        async with Etcd2Backend(urls, timeout=2.0) as backend, running(backend, ME) as registrar:
             await registrar.ready()
             reply = await fetched(backend, "greeter", lambda found: [i.status for i in found] == ["passing"])
             waiting = asyncio.create_task(backend.fetch(Query("greeter"), reply.cursor))
@@ -69,6 +69,7 @@ async def test_a_frozen_server_is_left_for_the_next_though_the_heartbeat_is_shor
 
 async def test_without_a_quorum_reads_fail_unless_they_may_be_stale(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_stream, "SILENCE", 1.0)
+    monkeypatch.setattr(_stream, "ELECTION", 1.0)
     monkeypatch.setattr(_backend, "POLL", 1.0)
     async with cluster_of_three() as cluster:
         async with Etcd2Backend(cluster.urls[0], timeout=1.0, wait=20.0) as backend:

@@ -1,4 +1,4 @@
-"""Where an instance stands: `/{prefix}/{service}/{id}`, folders and a key."""
+"""Where an instance stands: `/{prefix}/{service}/{id}`. A folder's path ends in a slash, a key's doesn't."""
 
 from urllib.parse import unquote
 
@@ -16,20 +16,20 @@ class Keys:
         segments = [segment for segment in prefix.split("/") if segment]
         if {".", ".."} & set(segments):
             raise ValueError(f"Etcd2Backend.prefix has no segments '.' and '..'; got {prefix!r}")
-        self.root = "".join(f"/{segment}" for segment in segments)
-        """The folder of all services; "" where that is the whole store."""
+        self.root = "".join(f"/{segment}" for segment in segments) + "/"
+        """The folder of all services."""
 
     def service(self, name: str) -> str:
         """The folder of a service."""
-        return f"{self.root}/{_segment(name)}"
+        return f"{self.root}{_segment(name)}/"
 
     def record(self, record: Record) -> str:
         """The key of a record."""
-        return f"{self.service(record.service)}/{_segment(record.id)}"
+        return f"{self.service(record.service)}{_segment(record.id)}"
 
     def split(self, key: str) -> tuple[str, str] | None:
         """The service and the id in a key; None for one of another form."""
-        service, slash, id = key.removeprefix(f"{self.root}/").partition("/")
+        service, slash, id = key.removeprefix(self.root).partition("/")
         return (unquote(service), unquote(id)) if service and slash and id else None
 
     def instance(self, key: str, value: bytes) -> Instance | None:
@@ -39,10 +39,12 @@ class Keys:
 
     def scopes(self, path: str) -> list[str]:
         """What may be listened to for the changes of a service or a key, the widest first."""
-        inner = path.removeprefix(self.root).strip("/")
+        service, slash, id = path.removeprefix(self.root).partition("/")
         scopes = [self.root]
-        for segment in inner.split("/") if inner else ():
-            scopes.append(f"{scopes[-1]}/{segment}")
+        if service:
+            scopes.append(f"{self.root}{service}{slash}")
+        if id:
+            scopes.append(path)
         return scopes
 
 

@@ -1,4 +1,4 @@
-"""What changes in a folder, heard by one long poll for all who wait."""
+"""What changes in a folder or of a key, heard by one long poll for all who wait."""
 
 import asyncio
 import logging
@@ -23,6 +23,8 @@ SILENCE = 5.0
 """Seconds after which a silent server is asked whether it lives, and has a leader."""
 LINGER = 10.0
 """Seconds that it listens on when nobody waits: between two fetches of a watch there is a pause."""
+ELECTION = 3.0
+"""Seconds for which no server need know a leader: electing another takes a second or two."""
 LEAST_PAUSE, MOST_PAUSE = 0.1, 5.0
 """Seconds between two long polls where the one before was cut off in no time."""
 SOON = 1.0
@@ -36,8 +38,9 @@ class Change:
     key: str
 
     def touches(self, path: str) -> bool:
-        """Whether it is at, under or above `path`."""
-        return self.key == path or self.key.startswith(f"{path}/") or path.startswith(f"{self.key}/")
+        """Whether it is at, under or above `path`, a key's or a folder's."""
+        folder = path if path.endswith("/") else f"{path}/"
+        return f"{self.key}/".startswith(folder) or folder.startswith(f"{self.key}/")
 
 
 @dataclass(slots=True, eq=False)
@@ -54,7 +57,7 @@ class Waiter:
 
 
 class Stream:
-    """Hears of the changes in one folder, `scope`, as long as somebody waits for one.
+    """Hears of the changes of `scope`, a folder or a key, as long as somebody waits for one.
 
     etcd tells one change for each request, the first after a given index, so that none is missed while no
     request stands. (Its `stream=true` tells one of those that came before, and then falls silent.) What has
@@ -74,6 +77,7 @@ class Stream:
         # All changes newer than `_since` are in `_recent`, up to `_heard`.
         self._since = self._heard = 0
         self._anew = True
+        self._leaderless: float | None = None
         self._pause = LEAST_PAUSE
 
     @property
@@ -90,7 +94,7 @@ class Stream:
         if self._task is None:
             self._since = self._heard = after
             self._recent.clear()
-            self._anew = True
+            self._anew, self._leaderless = True, None
         elif after < self._since or after > self._transport.index:
             return after  # What came since isn't known; or the store has lost its data.
         for change in reversed(self._recent):
@@ -101,7 +105,7 @@ class Stream:
         waiter = Waiter(path, after, asyncio.get_running_loop().create_future())
         self._waiters.add(waiter)
         if self._task is None:
-            self._task = self._tasks.spawn(self._run(), role="listen", service=self._scope or "/")
+            self._task = self._tasks.spawn(self._run(), role="listen", service=self._scope)
         try:
             async with self._clock.timeout(seconds):
                 told = await waiter.told
@@ -138,7 +142,14 @@ class Stream:
         except ClearedError as exc:
             self._begin_again(exc.index)
             return
-        self._anew = False
+        except UnavailableError:
+            if self._leaderless is None:
+                self._leaderless = began
+            if self._clock.time() - self._leaderless >= ELECTION:
+                raise
+            await self._clock.sleep(LEAST_PAUSE)
+            return
+        self._anew, self._leaderless = False, None
         try:
             if listening.index < self._heard:
                 # The store has lost its data, or this server is behind: it would be silent until it has

@@ -100,8 +100,7 @@ class Transport:
 
         Raises MissingError where nothing does.
         """
-        # With the slash at its end a folder is covered by a role's right to all that is in it.
-        return await self._call("GET", f"{key}/", {"recursive": "true", "quorum": str(exact).lower()})
+        return await self._call("GET", key, {"quorum": str(exact).lower(), **_recursive(key)})
 
     async def put(self, key: str, fields: Mapping[str, str | bytes]) -> Answer:
         """Write a key; `fields` say what and on which condition. Raises ConflictError and MissingError."""
@@ -112,15 +111,15 @@ class Transport:
         await self._call("DELETE", key, {} if index is None else {"prevIndex": str(index)})
 
     async def listen(self, scope: str, after: int, *, anew: bool) -> Listening:
-        """Begin a long poll for the first change in a folder that is newer than the index `after`.
+        """Begin a long poll for the first change of a folder or a key that is newer than the index `after`.
 
         `anew`: see first that the server has a leader, without which it would hear of nothing. Raises
         ClearedError where the server has forgotten what came after.
         """
-        query = {"wait": "true", "recursive": "true", "waitIndex": str(after + 1)}
+        query = {"wait": "true", "waitIndex": str(after + 1), **_recursive(scope)}
 
         async def begin(endpoint: Endpoint) -> Listening:
-            response = await self._authorized("GET", _url(endpoint, f"{scope}/", query), None)
+            response = await self._authorized("GET", _url(endpoint, scope, query), None)
             if response.status != 200:
                 async with response:
                     self._decode(response, await response.read())
@@ -129,7 +128,7 @@ class Transport:
         async def ask(endpoint: Endpoint) -> Listening:
             if anew:
                 await self.see_leader(endpoint)
-            return await self._in_time(_url(endpoint, f"{scope}/", query), begin(endpoint))
+            return await self._in_time(_url(endpoint, scope, query), begin(endpoint))
 
         return await self._servers.ask(ask)
 
@@ -239,7 +238,12 @@ class Transport:
         return self.index
 
 
+def _recursive(path: str) -> dict[str, str]:
+    """With the slash at its end a folder is covered by a role's right to all that is in it."""
+    return {"recursive": "true"} if path.endswith("/") else {}
+
+
 def _url(endpoint: Endpoint, key: str, query: Mapping[str, str]) -> URL:
-    """The address of a key, whose own "%" are quoted too."""
+    """The address of a key or a folder, whose own "%" are quoted too."""
     path = f"/v2/keys{quote(key)}"
     return URL(f"{endpoint}{path}{'?' if query else ''}{urlencode(query)}", encoded=True)

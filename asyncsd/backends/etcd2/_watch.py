@@ -50,7 +50,7 @@ class Watch:
             except PermissionDeniedError as exc:
                 refused = exc
                 self._refused.add(scope)
-                log.info("etcd refuses to tell what changes under %s/", scope)
+                log.info("etcd refuses to tell what changes under %s", scope)
         self._refused.difference_update(scopes)  # Once there are rights, the widest is tried first again.
         if refused is None:
             return after
