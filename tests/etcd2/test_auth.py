@@ -18,27 +18,28 @@ ROOT = "root:root-secret"
 RIGHTS = {"app": "/services/*", "greeter": "/services/greeter/*", "key": "/services/greeter/g1"}
 
 
+async def prepare(server: EtcdServer) -> None:
+    for user in ("root", "reader", "nobody", *RIGHTS):
+        await server.v2("PUT", f"/auth/users/{user}", body={"user": user, "password": f"{user}-secret"})
+    reading = {"read": ["/services/*"], "write": []}
+    rights = {user: {"read": [keys], "write": [keys]} for user, keys in RIGHTS.items()}
+    for role, kv in (("reader", reading), *rights.items()):
+        body = {"role": role, "permissions": {"kv": kv}}
+        await server.v2("PUT", f"/auth/roles/{role}", body=body)
+        await server.v2("PUT", f"/auth/users/{role}", body={"user": role, "grant": [role]})
+    await server.v2("PUT", "/auth/enable")
+    revoke = {"role": "guest", "revoke": {"kv": {"read": ["/*"], "write": ["/*"]}}}
+    await server.v2("PUT", "/auth/roles/guest", user=ROOT, body=revoke)
+
+
 @pytest.fixture(scope="module")
 def guarded() -> Iterator[EtcdServer]:
     """Users: root, app (may all under the prefix), greeter (in that service), key (that), reader, nobody."""
 
-    async def prepare() -> None:
-        for user in ("root", "reader", "nobody", *RIGHTS):
-            await server.v2("PUT", f"/auth/users/{user}", body={"user": user, "password": f"{user}-secret"})
-        reading = {"read": ["/services/*"], "write": []}
-        rights = {user: {"read": [keys], "write": [keys]} for user, keys in RIGHTS.items()}
-        for role, kv in (("reader", reading), *rights.items()):
-            body = {"role": role, "permissions": {"kv": kv}}
-            await server.v2("PUT", f"/auth/roles/{role}", body=body)
-            await server.v2("PUT", f"/auth/users/{role}", body={"user": role, "grant": [role]})
-        await server.v2("PUT", "/auth/enable")
-        revoke = {"role": "guest", "revoke": {"kv": {"read": ["/*"], "write": ["/*"]}}}
-        await server.v2("PUT", "/auth/roles/guest", user=ROOT, body=revoke)
-
     server = EtcdServer(V2, program="etcd34")
     server.launch()
     server.wait_ready()
-    asyncio.run(prepare())
+    asyncio.run(prepare(server))
     yield server
     server.stop()
 

@@ -41,7 +41,7 @@ def call_v2(
     context: ssl.SSLContext | None = None,
 ) -> Any:
     """The like of `call` for the API before version 3."""
-    headers = {}
+    headers: dict[str, str] = {}
     if user is not None:
         headers["Authorization"] = f"Basic {b64(user)}"
     data = None
