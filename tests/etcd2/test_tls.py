@@ -39,7 +39,7 @@ async def server(certificates: Certificates) -> AsyncIterator[EtcdServer]:
 
 
 async def test_a_client_with_a_certificate_does_all(server: EtcdServer, certificates: Certificates) -> None:
-    options: dict[str, Any] = {
+    options: Any = {
         "ca": certificates.ca,
         "cert": certificates.client,
         "key": certificates.client_key,
@@ -80,7 +80,7 @@ async def test_a_client_without_a_certificate_is_refused(
 async def test_a_certificate_is_a_login_where_its_name_is_a_users(
     certificates: Certificates, server: EtcdServer
 ) -> None:
-    options: dict[str, Any] = {
+    options: Any = {
         "ca": certificates.ca,
         "cert": certificates.client,
         "key": certificates.client_key,
@@ -115,7 +115,7 @@ async def test_plain_http_to_a_tls_port_is_an_error_that_names_it(server: EtcdSe
 
 @pytest.mark.parametrize("name", ["ca", "cert"])
 async def test_a_file_that_is_missing_is_named(name: str) -> None:
-    options: dict[str, Any] = {name: Path("/no/such/file")}
+    options: Any = {name: Path("/no/such/file")}
     backend = Etcd2Backend("https://127.0.0.1:1", **options)
     with pytest.raises(ValueError, match=rf"{name} /no/such/file: No such file"):
         await backend.__aenter__()

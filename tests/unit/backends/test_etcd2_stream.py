@@ -93,7 +93,7 @@ async def moved(clock: FakeClock, until: asyncio.Task[Any], step: float, most: f
     while not until.done():
         assert clock.time() - began < most, "it isn't done in time"
         await clock.advance(step)
-        await asyncio.sleep(0.01)  # What is sent needs a moment of real time.
+        await asyncio.sleep(0.01)  # The clock is fake, and the network is not.
     return clock.time() - began
 
 
@@ -193,6 +193,25 @@ async def test_polls_that_end_without_a_word_are_no_busy_loop(
     assert max(pauses) == pytest.approx(5.0, abs=0.2)
     told.set_result(event(11, "/services/users/a"))
     await result(waiting)
+
+
+async def test_a_poll_that_begins_again_leaves_out_what_nobody_waits_for(
+    etcd: FakeEtcd, backend: Etcd2Backend, clock: FakeClock
+) -> None:
+    etcd.index = 50
+    await result(fetch(backend, None))
+    first = fetch(backend, 50)
+    _, told = await etcd.poll()
+    etcd.index = 5_000  # By the heartbeats of others, say.
+    later = fetch(backend, (await result(fetch(backend, None))).cursor)
+    first.cancel()
+    await asyncio.wait((first,))
+    told.set_result(b"")
+    polled = asyncio.create_task(etcd.poll())
+    await moved(clock, polled, 0.1, 5.0)
+    assert polled.result()[0] == "5001"
+    assert not later.done()
+    later.cancel()
 
 
 async def test_silence_is_asked_about_and_a_lost_leader_is_an_error_after_an_election(
