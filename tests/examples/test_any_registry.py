@@ -8,7 +8,7 @@ import pytest
 
 from asyncsd.agent import Agent
 from tests.support.consul import ConsulAgent
-from tests.support.etcd import EtcdServer
+from tests.support.etcd import V2, EtcdServer
 from tests.support.zookeeper import ZooKeeper
 
 from .program import Program, eventually
@@ -47,6 +47,11 @@ async def etcd() -> AsyncGenerator[Registry, None]:
         yield Registry(server.url.replace("http://", "etcd://"))
 
 
+async def etcd_v2() -> AsyncGenerator[Registry, None]:
+    async with EtcdServer(V2, program="etcd34") as server:
+        yield Registry(server.url.replace("http://", "etcd2://"))
+
+
 async def zookeeper() -> AsyncGenerator[Registry, None]:
     async with ZooKeeper() as server:
         yield Registry(f"zk://{server.host}")
@@ -58,6 +63,7 @@ REGISTRIES = [
     (consul, ["consul"]),
     (consul_directly, ["consul"]),
     (etcd, ["etcd"]),
+    (etcd_v2, ["etcd34"]),
     (zookeeper, ["zookeeper"]),
 ]
 
