@@ -16,7 +16,7 @@ OTHER = Registration(service="greeter", host="10.0.0.8", port=80, id="g2", check
 
 
 def cluster_of_three() -> EtcdCluster:
-    return EtcdCluster(V2, program="etcd34")
+    return EtcdCluster("etcd34", V2)
 
 
 async def test_a_killed_leader_costs_no_registration_and_those_who_wait_hear_nothing_of_it() -> None:
