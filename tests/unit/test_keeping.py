@@ -388,9 +388,9 @@ class TestDiscovery:
         assert {query: ids(stored) for query, stored in store.kept.items()} == {USERS: "ab", blue: "b"}
 
     @pytest.mark.parametrize("wrong", ["lists", MemoryStore, 5])
-    async def test_what_is_no_store_is_refused_at_once(self, wrong: object) -> None:
+    async def test_what_is_no_store_is_refused_at_once(self, wrong: Any) -> None:
         with pytest.raises(TypeError, match="FileStore"):
-            Discovery(MemoryBackend(), store=wrong)  # type: ignore[arg-type]
+            Discovery(MemoryBackend(), store=wrong)
 
     async def test_from_url_takes_one(self) -> None:
         clock = FakeClock()
