@@ -3,8 +3,10 @@
 import asyncio
 import logging
 import random
+import re
 from collections.abc import AsyncGenerator, Coroutine
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -410,3 +412,34 @@ class TestDiscovery:
         assert told == [
             "2 instances of 'users', heard 3600 s ago, serve from the store until the registry answers"
         ]
+
+
+@pytest.fixture
+def page() -> dict[str, Any]:
+    """What the page on stores defines."""
+    names: dict[str, Any] = {"__name__": "page"}
+    path = Path(__file__).parents[2] / "docs" / "store.md"
+    for block in re.findall(r"```python\n(.*?)```", path.read_text(), re.DOTALL):
+        exec(block, names)
+    return names
+
+
+async def test_the_store_on_the_page_keeps_lists(page: dict[str, Any], tmp_path: Path) -> None:
+    clock = FakeClock()
+    store = page["SQLiteStore"](str(tmp_path / "lists.db"))
+    async with Discovery(MemoryBackend(instance("a"), clock=clock), store=store) as sd:
+        async with sd.watch("users") as events:
+            await events.get()
+    store = page["SQLiteStore"](str(tmp_path / "lists.db"))
+    async with Discovery(ScriptedBackend(DOWN, clock=clock), store=store) as sd:
+        async with sd.watch("users") as events:
+            assert short(await events.get()) == "error:-?"
+            stored = await events.get()
+            assert short(stored) == "stored:a?"
+            assert stored.age is not None
+            assert 0.0 < stored.age < 30.0
+    assert await store.load(Query("users", tags=("v1",))) is None
+
+
+def test_the_first_lines_of_the_page_make_a_discovery(page: dict[str, Any]) -> None:
+    assert "not open" in repr(page["connect"]())
