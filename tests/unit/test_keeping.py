@@ -235,6 +235,12 @@ class TestTheFirstAnswer:
             assert await world.told(reply("a", "c", index=61), seconds=2.0) == ["reset:abc?"]
             assert await world.told(seconds=10.0) == ["changed:ac"]
 
+    async def test_a_registry_that_knows_no_leader_for_long_is_believed_after_all(self) -> None:
+        async with watching(reply(index=60, known_leader=False)) as world:
+            assert await world.told(seconds=11.0) == ["stored:ab?", "changed:"]
+            assert world.watcher.health().state == "live"
+        assert world.store.kept[USERS].instances == ()
+
     async def test_a_registry_without_an_index_where_there_was_one_is_doubted(self) -> None:
         async with watching(DOWN, reply("c", index=None)) as world:
             assert await world.told(seconds=2.0) == ["error:-?", "stored:ab?", "reset:abc?"]
@@ -301,6 +307,14 @@ class TestSaving:
             assert world.store.saved == ["0 ab"]
             await world.told(seconds=10.0)
             assert [each.split()[1:] for each in world.store.saved] == [["ab"], []]
+
+    async def test_what_a_doubtful_answer_adds_is_not_saved_before_it_is_believed(self) -> None:
+        lines = (reply("a", index=70), reply("a", "b", index=71), reply("c", index=3), reply("c", index=3))
+        async with watching(*lines, stored="") as world:
+            assert (await world.told(seconds=8.0))[-1] == "reset:abc?"
+            assert [each.split()[1] for each in world.store.saved] == ["a"]
+            await world.told(seconds=10.0)
+            assert [each.split()[1] for each in world.store.saved] == ["a", "c"]
 
     async def test_an_empty_list_takes_the_place_of_the_one_that_was(self) -> None:
         async with watching(reply("a", index=7), reply(index=8), reply(index=8), stored="") as world:
