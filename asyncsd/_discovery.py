@@ -412,6 +412,7 @@ class Discovery(Generic[B_co]):
         drain: float = 0.0,
         linger: float = 5.0,
         health: HealthCallback | None = None,
+        run_checks: bool = False,
         on_change: ChangeHook | Iterable[ChangeHook] | None = None,
     ) -> Registering:
         """Be registered while an `async with` block runs: `async with sd.register(me) as registration`.
@@ -420,7 +421,7 @@ class Discovery(Generic[B_co]):
         mend (400, 403) is raised at once. Any other is not the end: the block runs, and the Registrar, whose
         `state` says how it is, goes on trying; with `required=True` it is raised after `timeout`. Leaving the
         block, by a cancellation too, takes the instance out of rotation for `drain` seconds and deregisters
-        it, which may take `linger` seconds more. `health` and `on_change` are Registrar's.
+        it, which may take `linger` seconds more. `health`, `run_checks` and `on_change` are Registrar's.
 
         A backend that is for reading only is a type error, and raises UnsupportedError.
         """
@@ -434,6 +435,7 @@ class Discovery(Generic[B_co]):
             self._backend,
             registration,
             health=health,
+            run_checks=run_checks,
             drain=drain,
             linger=linger,
             backoff=self._backoff,

@@ -233,7 +233,7 @@ class ZooKeeperBackend:
             if not isinstance(check, TTLCheck):
                 raise UnsupportedError(
                     f"ZooKeeper runs no checks, and {type(check).__name__} needs a registry that does: "
-                    "use TTLCheck"
+                    "use TTLCheck, or run_checks=True"
                 )
         new = Entry(self._root, record, session, self._clock)
         held = self._held.get(new.path)
