@@ -116,7 +116,7 @@ class Keeper:
             with strays_are_errors("a store's load"):
                 stored = await self._store.load(self._hub.query)
             # An empty list has nothing to serve, and "not heard yet" is the truth.
-            if stored is not None and stored.instances:
+            if stored is not None and stored.instances and not self._hub.closed:
                 self._restore(stored)
         except Exception as exc:  # noqa: BLE001 - whatever is wrong with a store, the watch goes on
             self._failed("loaded", exc)

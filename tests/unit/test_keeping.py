@@ -354,6 +354,16 @@ class TestFailing:
             assert await world.told(reply("b", index=8), seconds=10.0) == ["changed:a", "changed:b"]
         assert "couldn't be saved" in caplog.text
 
+    async def test_a_watch_that_ends_while_its_list_is_loaded_tells_of_no_trouble(
+        self, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        async with watching() as world:
+            world.store.seconds = 5.0
+            await world.events(seconds=2.0)
+            await world.backend.aclose()
+            assert await world.told(seconds=5.0) == ["closed:-"]
+        assert "couldn't be" not in caplog.text
+
     async def test_a_store_that_cancels_itself_is_told_of(self, caplog: pytest.LogCaptureFixture) -> None:
         async with watching(stored="") as world:
 
