@@ -181,7 +181,8 @@ def refuse_checks(record: Record) -> None:
     for check in record.checks:
         if not isinstance(check, TTLCheck):
             raise UnsupportedError(
-                f"etcd runs no checks, and {type(check).__name__} needs a registry that does: use TTLCheck"
+                f"etcd runs no checks, and {type(check).__name__} needs a registry that does: "
+                "use TTLCheck, or run_checks=True"
             )
 
 
