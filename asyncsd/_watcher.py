@@ -10,7 +10,7 @@ from ._clock import LoopClock
 from ._config import Backoff, Limits
 from ._errors import ClosedError, DiscoveryError
 from ._hub import Hub
-from ._models import Event, Instance, Query, Reason, Reply, Snapshot, apart
+from ._models import Event, Instance, Query, Reason, Reply, Snapshot, Trust, apart
 from ._poll import Poll, WatchHealth
 from ._protocols import Backend, Clock
 from ._reachability import Reachability
@@ -19,7 +19,7 @@ __all__ = ["WatchHealth", "Watcher"]
 
 logger = logging.getLogger("asyncsd.watcher")
 
-Instances: TypeAlias = dict[tuple[str, str, str], Instance]
+Instances: TypeAlias = dict[tuple[str, str, str, str], Instance]
 
 
 class Watcher:
@@ -32,7 +32,8 @@ class Watcher:
     is taken for a loss of the registry's data if its index went back, it follows an error, or it comes
     without a known leader: then for `limits.reset_hold` seconds the instances it lacks serve on, unless they
     are heard of again; and where the index went back, until their checks, which start anew, have passed. A
-    list that otherwise becomes empty is read once more, consistently, before it is believed.
+    list that otherwise becomes empty is read once more, consistently, before it is believed. An answer that
+    brings its `trust` is taken as it stands: a composite backend has watched its members for it.
 
     The backend is the caller's to open and close. Watchers of one backend share a `reachability`, so that
     one of them at a time probes it while it is down. `hub` gives the Events to further queues.
@@ -100,13 +101,20 @@ class Watcher:
 
     def health(self) -> WatchHealth:
         """How the watch is doing, as of now."""
-        return self._poll.health(
+        health = self._poll.health(
             closed=self.hub.closed,
             bug=self.hub.error,
             heard_at=self._belief.heard_at,
             resets=self._belief.resets,
             skipped=self._belief.skipped,
         )
+        trust = self._belief.trust
+        if health.error is not None or trust.error is None:
+            return health
+        return replace(health, error=trust.error, state="failing" if trust.stale else health.state)
+
+
+_FULL = Trust()
 
 
 @dataclass(slots=True)
@@ -134,6 +142,7 @@ class _Belief:
         self.heard_at: float | None = None
         self.resets = 0
         self.skipped = 0
+        self.trust = _FULL
         self._failing = False
         self._hold: _Hold | None = None
         self._served: Snapshot | None = None
@@ -156,6 +165,9 @@ class _Belief:
         if self._failing:
             self._failing = False
             logger.info("the watch of %r has recovered", self._query.service)
+        if answer.trust is not None:
+            return self._take(answer.instances, answer.trust)
+        self.trust = _FULL
         now = self._clock.time()
         # Tuples compare by identity first: from a backend that keeps its objects this costs little.
         if self._served is not None and answer.instances == self._answer:
@@ -185,6 +197,17 @@ class _Belief:
             fresh = self._snapshot(self._known)
         began = hold is None and self._hold is not None
         return self._publish(fresh) or began
+
+    def _take(self, instances: tuple[Instance, ...], trust: Trust) -> bool:
+        """Believe an answer that was doubted before it came here, and say whether that changed the list."""
+        self.trust, self._hold = trust, None
+        if not trust.stale:
+            self.heard_at = self._clock.time()
+        if self._served is not None and instances == self._answer:
+            return self._publish(self._served)
+        told, _ = self._compare(instances, went_back=False)
+        self._known, self._answer = told, instances
+        return self._publish(self._snapshot(told))
 
     def failed(self, error: DiscoveryError) -> None:
         """Say so once an outage, and once more when the error is of another kind."""
@@ -255,9 +278,16 @@ class _Belief:
         """Publish if there is news: another list, or another trust in it. Whether the list is another."""
         changed, self._served = fresh is not self._served, fresh
         latest = self._hub.latest
-        doubted = latest is not None and latest.stale
-        stale = self._hold is not None
-        if changed or stale != doubted or (latest is not None and latest.error is not None):
-            reason = "reset" if stale else reason if doubted else "changed"
-            self._hub.publish(fresh, stale=stale, reason=reason, heard_at=self.heard_at)
+        doubted = latest is not None and (latest.stale or latest.error is not None)
+        told = None if latest is None else latest.error
+        error = self.trust.error
+        stale = self.trust.stale or self._hold is not None
+        if changed or error is not told or stale != (latest is not None and latest.stale):
+            if error is not None:
+                reason = "changed" if error is told else "error"
+            elif stale:
+                reason = "reset"
+            elif not doubted:
+                reason = "changed"
+            self._hub.publish(fresh, stale=stale, error=error, reason=reason, heard_at=self.heard_at)
         return changed

@@ -1,0 +1,6 @@
+"""Several backends as one: `Merge` gives the instances of all, `Failover` those of the first that can."""
+
+from ._failover import Failover
+from ._merge import Merge
+
+__all__ = ["Failover", "Merge"]
