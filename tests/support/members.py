@@ -18,7 +18,8 @@ REFUSED = UnreachableError("connection refused")
 
 def instance(id: str, **fields: Any) -> Instance:
     """An instance whose port is made of its id: another id is at another address."""
-    return Instance(**{"id": id, "service": "users", "host": "10.0.0.1", "port": ord(id[0]), **fields})
+    values: dict[str, Any] = {"host": "10.0.0.1", "port": ord(id[0]), **fields}
+    return Instance(**{"id": id, "service": "users", **values})
 
 
 class FaultyMemory(MemoryBackend):
@@ -30,6 +31,7 @@ class FaultyMemory(MemoryBackend):
         self.cursors: list[Any] = []
         """Those of all fetches."""
         self.closes = 0
+        self._calls: set[asyncio.Timeout] = set()
         super().__init__(clock=clock, wait=wait)
         self.add(*ids)
 
@@ -39,15 +41,31 @@ class FaultyMemory(MemoryBackend):
     def down(self, error: BaseException = REFUSED) -> None:
         """Fail every fetch from now on, those that wait too."""
         self.error = error
-        self._wake()
+        self.cut()
 
     def up(self) -> None:
         self.error, self.silent = None, False
 
-    def _check(self) -> None:
-        super()._check()
+    def cut(self) -> None:
+        """End what waits, by an error."""
+        for call in self._calls:
+            call.reschedule(asyncio.get_running_loop().time())
+
+    @asynccontextmanager
+    async def _call(self) -> AsyncGenerator[None, None]:
         if self.error is not None:
             raise self.error
+        call = asyncio.timeout(None)
+        self._calls.add(call)
+        try:
+            async with call:
+                if self.silent:
+                    await asyncio.get_running_loop().create_future()
+                yield
+        except TimeoutError:
+            raise self.error or REFUSED from None
+        finally:
+            self._calls.discard(call)
 
     async def aclose(self) -> None:
         self.closes += 1
@@ -55,14 +73,12 @@ class FaultyMemory(MemoryBackend):
 
     async def fetch(self, query: Query, cursor: Any) -> Reply:
         self.cursors.append(cursor)
-        if self.silent:
-            await asyncio.get_running_loop().create_future()
-        return await super().fetch(query, cursor)
+        async with self._call():
+            return await super().fetch(query, cursor)
 
     async def fetch_names(self, cursor: Any) -> Names:
-        if self.silent:
-            await asyncio.get_running_loop().create_future()
-        return await super().fetch_names(cursor)
+        async with self._call():
+            return await super().fetch_names(cursor)
 
 
 def short(event: Event) -> str:
@@ -96,6 +112,7 @@ class Watched:
         return [] if snapshot is None else [f"{each.id}@{each.origin}" for each in snapshot]
 
     async def run(self) -> None:
+        """Watch until cancelled."""
         await self.watcher.run(self._queue)
 
 

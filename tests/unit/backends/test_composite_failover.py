@@ -4,12 +4,8 @@ import asyncio
 import logging
 import random
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
-from typing import Any
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from asyncsd import PermissionDeniedError, Query, UnreachableError
 from asyncsd.backends.composite import Failover, Merge
@@ -365,92 +361,3 @@ async def test_composites_nest(world: World) -> None:
         await watch.told(5.0)
         assert watch.ids == ["a@eu/east", "b@eu/west"]
     assert not spare.is_open
-
-
-# Any sequence of troubles.
-
-
-@dataclass
-class State:
-    """What a test did to a member: what should be known of it."""
-
-    fits: bool = True
-    down_since: float | None = None
-    good_since: float | None = 0.0
-
-
-@settings(max_examples=60)
-@given(
-    steps=st.lists(
-        st.tuples(st.integers(0, 2), st.sampled_from(["empty", "fill", "down", "up", "wait"])), max_size=25
-    ),
-    pause=st.sampled_from([3.0, 12.0, 40.0]),
-)
-async def test_whatever_happens_the_one_that_serves_is_the_one_it_should_be(
-    steps: list[tuple[int, Any]], pause: float
-) -> None:
-    """Each step is followed by so long a pause that all have heard of it."""
-    world = World(count=3)
-    states = [State() for _ in world.members]
-    active = 0
-    served = True  # Whether it has something to serve, live or remembered.
-    async with watched(world.clock, world.failover) as watch:
-        await watch.told(100.0)
-        for state in states:
-            state.good_since = world.clock.time() - 100.0
-        for number, step in steps:
-            member, state = world.members[number], states[number]
-            id = "ab"[number % 2]
-            # What a member that is down has, is learnt when it is up.
-            if step == "empty" and state.down_since is None:
-                member.remove(id)
-                state.fits, state.good_since = False, None
-            elif step == "fill" and state.down_since is None and not state.fits:
-                member.add(id)
-                state.fits, state.good_since = True, world.clock.time()
-            elif step == "down" and state.down_since is None:
-                member.down()
-                state.down_since, state.good_since = world.clock.time(), None
-            elif step == "up" and state.down_since is not None:
-                member.up()
-                # It is heard again within a probe's time: here, as if at once.
-                await world.clock.advance(1.5)
-                state.down_since = None
-                state.good_since = world.clock.time() if state.fits else None
-            # In small steps, as the model knows nothing of what falls due when.
-            for _ in range(int(pause)):
-                await world.clock.advance(1.0)
-                active, served = model(states, active, world.clock.time())
-            expected = [f"{'ab'[active % 2]}@dc{active + 1}"] if served else []
-            near = any(
-                abs(since + limit - world.clock.time()) < 3.0
-                for each in states
-                for since, limit in ((each.down_since, DOWN), (each.good_since, BACK))
-                if since is not None
-            )
-            if near:  # The model isn't exact to the second.
-                await world.clock.advance(4.0)
-                active, served = model(states, active, world.clock.time())
-                expected = [f"{'ab'[active % 2]}@dc{active + 1}"] if served else []
-            assert watch.ids == expected, (number, step)
-
-
-def model(states: list[State], active: int, now: float) -> tuple[int, bool]:
-    """Who serves next, told in other words than in the code."""
-
-    def can(state: State) -> bool:
-        return state.fits and (state.down_since is None or now < state.down_since + DOWN)
-
-    able = [number for number, state in enumerate(states) if can(state)]
-    remembered = [number for number, state in enumerate(states) if state.fits]
-    if able:
-        if active not in able:
-            return able[0], True
-        for number in able:
-            since = states[number].good_since
-            if number < active and since is not None and now >= since + BACK:
-                return number, True
-        return active, True
-    if remembered:
-        return (active if active in remembered else remembered[0]), True
-    return active, False
