@@ -7,7 +7,7 @@ from typing import Any, Self
 
 from asyncsd._clock import LoopClock
 from asyncsd._config import Backoff, Limits
-from asyncsd._errors import UnsupportedError
+from asyncsd._errors import ClosedError, UnsupportedError
 from asyncsd._models import Names, Query, Reply
 from asyncsd._protocols import Backend, CatalogBackend, Clock
 from asyncsd._reachability import Reachability
@@ -104,6 +104,9 @@ class Composite(ABC):
             self._rng.seed()  # Workers that were forked from one process share no chance.
         await self._members.open()
         self._lifetime.open()
+        if not self.is_open:  # It was closed by another task, while the members opened.
+            await self._members.close()
+            raise ClosedError(f"this {self._name} was closed while it opened")
         return self
 
     async def __aexit__(self, *exc_info: object) -> None:

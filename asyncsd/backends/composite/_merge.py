@@ -1,17 +1,17 @@
 """All members at once."""
 
 from collections.abc import Sequence
+from itertools import combinations
 from typing import TypeAlias
 
 from asyncsd._models import Instance
 
 from ._backend import Composite
-from ._standing import Standing
+from ._standing import Place, Standing, place
 from ._watch import Choice
 
 __all__ = ["Merge", "Merging"]
 
-Where: TypeAlias = tuple[str, str, int]
 Rank: TypeAlias = tuple[bool, bool, int]
 
 
@@ -54,24 +54,26 @@ def merged(standings: Sequence[Standing]) -> tuple[Instance, ...]:
 
     What one registry says twice of an address is its own affair, and stays.
     """
-    if len(standings) == 1:
-        return standings[0].fit + standings[0].unfit
-    word: dict[Where, Rank] = {}
+    disputed = _disputed(standings)
+    word: dict[Place, Rank] = {}
     for number, standing in enumerate(standings):
         for unfit, instances in ((False, standing.fit), (True, standing.unfit)):
-            for instance in instances:
-                where = _where(instance)
+            for where in disputed.intersection(map(place, instances)):
                 rank = (standing.stale, unfit, number)
-                if rank < word.get(where, rank) or where not in word:
-                    word[where] = rank
+                word[where] = min(rank, word.get(where, rank))
     return tuple(
-        instance
-        for number, standing in enumerate(standings)
-        for instance in standing.fit + standing.unfit
-        if word[_where(instance)][2] == number
+        [
+            instance
+            for number, standing in enumerate(standings)
+            for instance in standing.fit + standing.unfit
+            if not disputed or (where := place(instance)) not in word or word[where][2] == number
+        ]
     )
 
 
-def _where(instance: Instance) -> Where:
-    """Its address; without a port that is no endpoint, and its id tells it apart."""
-    return ("" if instance.port else instance.id, instance.host, instance.port)
+def _disputed(standings: Sequence[Standing]) -> set[Place]:
+    """The addresses that more than one member tells of."""
+    found: set[Place] = set()
+    for one, other in combinations(standings, 2):
+        found |= one.places & other.places
+    return found

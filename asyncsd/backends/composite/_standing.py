@@ -1,6 +1,7 @@
 """How one member of a composite stands in one watch."""
 
 from dataclasses import replace
+from typing import TypeAlias
 
 from asyncsd._errors import BackendError, ClosedError, DiscoveryError
 from asyncsd._models import Event, Instance, Snapshot
@@ -8,16 +9,18 @@ from asyncsd._watcher import Watcher
 
 from ._troubles import silence
 
-__all__ = ["Standing"]
+__all__ = ["Place", "Standing", "place"]
+
+Place: TypeAlias = tuple[str, str, int]
 
 
 class Standing:
     """What a member's Watcher has told last, seen from the composite.
 
-    `fit` and `unfit` are the instances with their origin. `trouble` is why the member, or a part of it,
-    can't be heard or isn't believed. It is `stale` when that holds for all it tells. `failing_since` is when
-    it could be heard no more, `good_since` from when on it was live with something that fits: the clock's
-    times, None while that isn't so.
+    `fit` and `unfit` are the instances with their origin, and `places` where all of them are. `trouble` is
+    why the member, or a part of it, can't be heard or isn't believed. It is `stale` when that holds for all
+    it tells. `failing_since` is when it could be heard no more, `good_since` from when on it was live with
+    something that fits: the clock's times, None while that isn't so.
     """
 
     __slots__ = (
@@ -29,6 +32,7 @@ class Standing:
         "good_since",
         "heard",
         "name",
+        "places",
         "stale",
         "trouble",
         "unfit",
@@ -39,9 +43,10 @@ class Standing:
         self.name = name
         self.watcher = watcher
         self._event: Event | None = None
-        self._known: dict[tuple[str, str, str, str], tuple[Instance, Instance]] = {}
+        self._known: dict[int, tuple[Instance, Instance]] = {}
         self.fit: tuple[Instance, ...] = ()
         self.unfit: tuple[Instance, ...] = ()
+        self.places: set[Place] = set()
         self.heard: Snapshot | None = None
         self.stale = True
         self.closed = False
@@ -83,18 +88,24 @@ class Standing:
         """Give the instances their origin; what is the same object as before stays the same."""
         before, self._known = self._known, {}
         self.heard = snapshot
-        self.fit = tuple(self._from_here(instance, before) for instance in snapshot.instances)
-        self.unfit = tuple(self._from_here(instance, before) for instance in snapshot.unfit)
+        self.fit = tuple([self._from_here(instance, before) for instance in snapshot.instances])
+        self.unfit = tuple([self._from_here(instance, before) for instance in snapshot.unfit])
+        self.places = {place(instance) for instance in self.fit + self.unfit}
 
-    def _from_here(
-        self, instance: Instance, before: dict[tuple[str, str, str, str], tuple[Instance, Instance]]
-    ) -> Instance:
-        known = before.get(instance.key)
-        if known is None or known[0] is not instance:
+    def _from_here(self, instance: Instance, before: dict[int, tuple[Instance, Instance]]) -> Instance:
+        # By its object, which the pair keeps alive: a Watcher's keep theirs, and it is quick.
+        number = id(instance)
+        known = before.get(number)
+        if known is None:
             path = self.name if instance.origin is None else f"{self.name}/{instance.origin}"
             known = (instance, replace(instance, origin=path))
-        self._known[instance.key] = known
+        self._known[number] = known
         return known[1]
+
+
+def place(instance: Instance) -> Place:
+    """Its address; without a port that is no endpoint, and its id tells it apart."""
+    return ("" if instance.port else instance.id, instance.host, instance.port)
 
 
 def _since(before: float | None, now: float) -> float:

@@ -13,7 +13,7 @@ from asyncsd import Snapshot, UnreachableError
 from asyncsd.backends.composite import Failover, Merge
 from asyncsd.backends.composite._failover import Turn
 from asyncsd.backends.composite._merge import merged
-from asyncsd.backends.composite._standing import Standing
+from asyncsd.backends.composite._standing import Standing, place
 from asyncsd.testing import FakeClock
 from tests.support.members import LIMITS, FaultyMemory, instance, watched
 from tests.unit.strategies import listings
@@ -120,6 +120,7 @@ def test_an_address_is_of_one_member_and_none_is_lost(lists: list[tuple[Any, boo
         standing = Standing(f"m{number}", watcher=None)  # type: ignore[arg-type]
         standing.fit = tuple(each for each in listing if each.status == "passing")
         standing.unfit = tuple(each for each in listing if each.status != "passing")
+        standing.places = {place(each) for each in listing}
         standing.stale = stale
         members.append(standing)
     found = merged(members)

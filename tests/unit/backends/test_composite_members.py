@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from asyncsd import Query
+from asyncsd import ClosedError, Discovery, Query, Registration, UnsupportedError
 from asyncsd.backends.composite import Failover, Merge
 from asyncsd.backends.consul import ConsulBackend
 from asyncsd.backends.etcd import EtcdBackend
@@ -117,6 +117,37 @@ async def test_an_opening_that_is_cancelled_leaves_nothing_open() -> None:
     with pytest.raises(asyncio.CancelledError):
         await opening
     assert not first.is_open
+
+
+class Slow(MemoryBackend):
+    async def __aenter__(self) -> Any:
+        await asyncio.sleep(0)
+        return await super().__aenter__()
+
+
+async def test_one_that_is_closed_while_it_opens_leaves_nothing_open() -> None:
+    member = Slow()
+    merge = Merge(member)
+    opening = asyncio.create_task(merge.__aenter__())
+    await asyncio.sleep(0)
+    await merge.aclose()
+    with pytest.raises(ClosedError, match="closed while it opened"):
+        await opening
+    assert (member.is_open, merge.is_open) == (False, False)
+
+
+async def test_it_is_opened_once() -> None:
+    async with Merge(MemoryBackend()) as merge:
+        with pytest.raises(RuntimeError, match="opened once"):
+            await merge.__aenter__()
+
+
+async def test_registering_with_a_composite_is_refused_with_the_remedy() -> None:
+    async with Discovery(Merge(MemoryBackend())) as sd:
+        unable: Any = sd
+        with pytest.raises(UnsupportedError, match="Merge"):
+            async with unable.register(Registration(service="users", port=80)):
+                pass
 
 
 class Stubborn(MemoryBackend):

@@ -321,6 +321,15 @@ async def test_what_one_registry_says_twice_of_an_address_stays(world: World) ->
         assert watch.ids == ["a@east", "x@east"]
 
 
+async def test_of_three_members_each_address_is_of_one() -> None:
+    members = {
+        name: MemoryBackend(*map(instance, ids)) for name, ids in zip("xyz", ("ab", "bc", "ca"), strict=True)
+    }
+    async with Merge(members) as merge:
+        found = (await merge.fetch(USERS, None)).instances
+    assert [(each.id, each.origin) for each in found] == [("a", "x"), ("b", "x"), ("c", "y")]
+
+
 # Ends.
 
 
