@@ -9,6 +9,8 @@ class CompositeConformance(BackendConformance):
     """It only reads: what is to be there is registered with a member."""
 
     registers = False
+    spreads = False
+    """Some of the services are with one member and some with the other."""
 
     async def put(self, backend: Any, record: Record) -> Lease:
         members: dict[str, MemoryBackend] = backend.members
@@ -19,8 +21,6 @@ class CompositeConformance(BackendConformance):
     async def drop(self, backend: Any, lease: Lease) -> None:
         for member in backend.members.values():
             await member.deregister(lease)
-
-    spreads = False
 
 
 class TestMerge(CompositeConformance):

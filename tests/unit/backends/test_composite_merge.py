@@ -16,6 +16,7 @@ from asyncsd import (
     PermissionDeniedError,
     Query,
     UnreachableError,
+    UnsupportedError,
 )
 from asyncsd.backends.composite import Merge
 from asyncsd.testing import FakeClock, MemoryBackend
@@ -426,6 +427,22 @@ async def test_names_that_no_member_ever_told_are_an_error(world: World) -> None
         world.east.up()
         await world.clock.advance(5.0)
         assert list((await world.merge.fetch_names(None)).services) == ["users"]
+
+
+async def test_names_where_a_member_cant_list_them_are_an_error_that_names_it(world: World) -> None:
+    class Reading:
+        """A registry that is asked for one service at a time, as DNS is."""
+
+        is_open = True
+
+        def __init__(self) -> None:
+            self.fetch = world.east.fetch
+
+    unable: Any = Reading()
+    async with world.east, Merge({"east": unable, "west": world.west}) as merge:
+        assert len((await merge.fetch(USERS, None)).instances) == 2
+        with pytest.raises(UnsupportedError, match="east: Reading can't list the names"):
+            await merge.fetch_names(None)
 
 
 async def test_names_wait_a_while_for_a_silent_member(world: World) -> None:
