@@ -3,7 +3,11 @@
 PYTHON ?= python3
 PYTHONS ?=
 PYTEST_ARGS ?=
+# Most tests wait for servers: more of them at a time than there are processors. 0 runs them one by one.
+WORKERS ?= 3
 DEMO_ARGS ?=
+
+PARALLEL := -n $(WORKERS) --dist worksteal
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -50,7 +54,7 @@ demo: .venv-demo/.installed ## see it work, in half a minute; DEMO_ARGS="--regis
 .PHONY: test
 ifeq ($(PYTHONS),)
 test: $(VENV)/.installed ## run the tests; PYTHONS="3.11 3.13": on these, with real servers on the first
-	$(BIN)/pytest $(PYTEST_ARGS)
+	$(BIN)/pytest $(PARALLEL) $(PYTEST_ARGS)
 else
 test: $(PYTHONS:%=test-%)
 
@@ -58,7 +62,7 @@ test: $(PYTHONS:%=test-%)
 FIRST_ARGS := $(if $(word 2,$(PYTHONS)),-o asyncio_debug=false)
 
 $(PYTHONS:%=test-%): test-%: .venv-%/.installed
-	.venv-$*/bin/pytest $(if $(filter $*,$(firstword $(PYTHONS))),$(FIRST_ARGS),-m "not server") $(PYTEST_ARGS)
+	.venv-$*/bin/pytest $(PARALLEL) $(if $(filter $*,$(firstword $(PYTHONS))),$(FIRST_ARGS),-m "not server") $(PYTEST_ARGS)
 endif
 
 # The other distribution of the import name `consul` has to do as well.
@@ -71,7 +75,7 @@ endif
 
 .PHONY: test-py-consul
 test-py-consul: .venv-py-consul/.installed ## the tests of the client on consul.aio, with py-consul in its place
-	.venv-py-consul/bin/pytest -k aio -o asyncio_debug=false tests/unit/backends tests/conformance tests/consul tests/peers $(PYTEST_ARGS)
+	.venv-py-consul/bin/pytest $(PARALLEL) -k aio -o asyncio_debug=false tests/unit/backends tests/conformance tests/consul tests/peers $(PYTEST_ARGS)
 
 .PHONY: lint
 lint: $(VENV)/.installed ## ruff: errors, habits and format

@@ -1,14 +1,18 @@
 """The real servers that the benchmarks run beside, of the tests' own support."""
 
 import sys
+from collections.abc import AsyncGenerator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from tests.support.consul import AgentProcess, ConsulAgent, EmbeddedAgent
+from tests.support.etcd import EtcdServer
 from tests.support.process import missing
+from tests.support.zookeeper import ZooKeeper
 
-__all__ = ["AgentProcess", "ConsulAgent", "EmbeddedAgent", "need"]
+__all__ = ["URLS", "AgentProcess", "ConsulAgent", "EmbeddedAgent", "missing", "need"]
 
 
 def need(*names: str) -> None:
@@ -16,3 +20,42 @@ def need(*names: str) -> None:
     if absent := missing(*names):
         print(f"left out: {', '.join(absent)} isn't there (make servers)", file=sys.stderr)
         raise SystemExit(0)
+
+
+@asynccontextmanager
+async def _memory() -> AsyncGenerator[str, None]:
+    yield "memory://"
+
+
+@asynccontextmanager
+async def _consul() -> AsyncGenerator[str, None]:
+    async with ConsulAgent() as agent:
+        yield agent.url.replace("http://", "consul://")
+
+
+@asynccontextmanager
+async def _embedded() -> AsyncGenerator[str, None]:
+    async with EmbeddedAgent() as agent:
+        yield agent.url.replace("http://", "consul://")
+
+
+@asynccontextmanager
+async def _etcd() -> AsyncGenerator[str, None]:
+    async with EtcdServer() as server:
+        yield server.url.replace("http://", "etcd://")
+
+
+@asynccontextmanager
+async def _zookeeper() -> AsyncGenerator[str, None]:
+    async with ZooKeeper() as server:
+        yield f"zk://{server.host}"
+
+
+URLS: dict[str, tuple[tuple[str, ...], Callable[[], AbstractAsyncContextManager[str]]]] = {
+    "memory": ((), _memory),
+    "Consul": (("consul",), _consul),
+    "embedded agent": ((), _embedded),
+    "etcd v3": (("etcd",), _etcd),
+    "ZooKeeper": (("zookeeper",), _zookeeper),
+}
+"""Registries by name: the servers that each needs, and what starts it and gives its URL."""

@@ -156,16 +156,19 @@ async def test_a_drain_is_seen_by_others_as_critical_before_it_goes(
     agent: AgentProcess, backend: ConsulBackend
 ) -> None:
     seen: list[list[str]] = []
+    first = asyncio.Event()
 
     async def watch() -> None:
         reply = await backend.fetch(Query("greeter"), None)
         while reply.instances or not seen:
             seen.append([instance.status for instance in reply.instances])
+            first.set()
             reply = await backend.fetch(Query("greeter"), reply.cursor)
 
     async with running(backend, drain=1.0) as registrar:
         await registrar.ready()
         watching = asyncio.ensure_future(watch())
+        await first.wait()
     async with asyncio.timeout(5):
         await watching
     assert seen[0] == ["passing"]

@@ -16,8 +16,12 @@ from typing import Self
 
 __all__ = ["Process", "find", "free_ports", "http_ready", "missing", "servers_folder", "tcp_ready"]
 
-PORTS = range(15_000, 32_000)
-"""Below the ports that Linux gives to outgoing connections, so that none of those takes one meanwhile."""
+WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:])
+PORTS = range(15_000 + WORKER % 8, 32_000, 8)
+"""Below the ports that Linux gives to outgoing connections, so that none of those takes one meanwhile.
+
+Of eight, one is this process's: others that run tests at the same time choose among others.
+"""
 
 # Runs the server in the place of this little program, which first asks the kernel to kill it when the one
 # that started it dies. (A preexec_fn would fork a process with threads, of which Python 3.12 warns.)

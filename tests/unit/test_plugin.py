@@ -226,13 +226,3 @@ def test_in_a_forked_process_its_calls_are_refused_at_once() -> None:
                 os._exit(1)
         assert os.waitpid(child, 0)[1] == 0
         assert status(agent) == 200
-
-
-def test_it_starts_and_ends_within_milliseconds() -> None:
-    def took() -> float:
-        started = time.perf_counter()
-        with AgentThread():
-            pass
-        return time.perf_counter() - started
-
-    assert min(took() for _ in range(20)) < 0.02

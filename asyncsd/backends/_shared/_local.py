@@ -20,7 +20,7 @@ def is_loopback(host: str) -> bool:
 
 
 async def local_host(host: str, port: int, *, url: str) -> str:
-    """The address by which this machine reaches `host`. Raises UnreachableError, naming `url`, if it can't."""
+    """The address by which this machine reaches `host`. Raises UnreachableError with `url` where it can't."""
     loop = asyncio.get_running_loop()
     try:
         found = await loop.getaddrinfo(host, port, type=socket.SOCK_DGRAM)

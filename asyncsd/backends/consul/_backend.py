@@ -21,15 +21,15 @@ from asyncsd._protocols import Clock, Lease
 from asyncsd._registration import Record
 from asyncsd._tasks import TaskOwner, finish
 from asyncsd._values import as_flag, duration
+from asyncsd.backends._shared._tls import TLS, File
 
 from ._answers import Answer, checked, is_unknown, known_leader, last_contact, parse_index
+from ._calls import Calls
 from ._client import ConsulClient
 from ._decode import Decoder, decode_names, decode_service
 from ._direct import DirectClient
 from ._hosts import Hosts
-from ._lifetime import Lifetime
 from ._orphans import Orphans
-from ._tls import TLS, File
 from ._token import Token, token_source
 from ._transport import Agent, Transport
 from ._url import parse_addresses
@@ -118,7 +118,7 @@ class ConsulBackend:
                 raise ValueError(f"ConsulBackend.client is 'aio', 'direct' or a ConsulClient; got {client!r}")
             self._addresses = parse_addresses(url)
             as_flag("ConsulBackend.verify", verify)
-            tls = TLS(ca, cert, key, verify, ssl)
+            tls = TLS("ConsulBackend", ca, cert, key, verify, ssl)
             if tls and not all(address.is_tls for address in self._addresses):
                 raise ValueError("ConsulBackend: ca, cert, key, verify and ssl are for https:// agents")
             self._transport = Transport(
@@ -157,8 +157,8 @@ class ConsulBackend:
         self._decoder = Decoder()
         self._tasks = TaskOwner()
         self._orphans = Orphans(self._tasks, self._clock, self._remove)
-        self._lifetime = Lifetime()
-        self._hosts = Hosts(self._lifetime)
+        self._calls = Calls("ConsulBackend")
+        self._hosts = Hosts(self._calls)
 
     def __repr__(self) -> str:
         shown = [repr(",".join(map(str, self._addresses)))]
@@ -167,7 +167,7 @@ class ConsulBackend:
 
     @property
     def is_open(self) -> bool:
-        return self._lifetime.is_open
+        return self._calls.is_open
 
     @property
     def datacenter(self) -> str | None:
@@ -181,13 +181,13 @@ class ConsulBackend:
 
     async def __aenter__(self) -> Self:
         """Open it. Raises ValueError for certificate files that can't be used."""
-        self._lifetime.refuse_second()
+        self._calls.refuse_second()
         if self._transport is not None:
             # To import the library reads files, and takes a tenth of a second.
             make = await asyncio.to_thread(_aio_client) if self._client == "aio" else DirectClient
             await self._transport.open(self._addresses)
             self._clients = tuple(make(Agent(self._transport, address)) for address in self._addresses)
-        self._lifetime.open()
+        self._calls.open()
         return self
 
     async def __aexit__(self, *exc_info: object) -> None:
@@ -195,7 +195,7 @@ class ConsulBackend:
 
     async def aclose(self) -> None:
         """End what is in flight with ClosedError, and close the connections. Idempotent."""
-        self._lifetime.close()
+        self._calls.close()
         await finish(self._aclose(), CLOSE, role="close", service="consul")
 
     async def _aclose(self) -> None:
@@ -250,7 +250,7 @@ class ConsulBackend:
         An agent may tell its address only to a token with agent:read. Where it doesn't, 127.0.0.1 is given
         and a warning logged; over a unix socket an UnsupportedError is raised.
         """
-        self._lifetime.check()
+        self._calls.check()
         failed: list[UnreachableError] = []
         for number in self._order():
             try:
@@ -265,7 +265,7 @@ class ConsulBackend:
         What is registered already under the id is replaced in place; the state of a check stays, and so does
         maintenance that somebody else has set, while the checks are the same ones.
         """
-        self._lifetime.check()
+        self._calls.check()
         body = payload(record)
         # Consul holds maintenance as a check, which replacing the checks would remove.
         other_checks = previous is None or _check_ids(previous.record) != _check_ids(record)
@@ -274,7 +274,7 @@ class ConsulBackend:
         failed: list[tuple[ConsulClient, UnreachableError]] = []
         for client in candidates:
             try:
-                answer = await self._lifetime.call(client.register, body, replace_checks=other_checks)
+                answer = await self._calls.ask(client.register, body, replace_checks=other_checks)
                 _expected(checked(answer))
             except UnreachableError as exc:
                 failed.append((client, exc))
@@ -297,16 +297,16 @@ class ConsulBackend:
             errors="replace"
         ).decode()  # An error's text may hold a file name that is no UTF-8.
         for id in ttl:
-            _registered(lease, await self._lifetime.call(client.ttl, id, health.status, note))
+            _registered(lease, await self._calls.ask(client.ttl, id, health.status, note))
         if not ttl:
-            _registered(lease, await self._lifetime.call(client.service, record.id))
+            _registered(lease, await self._calls.ask(client.service, record.id))
         self._orphans.look(record.id)
 
     async def observe(self, lease: Lease, cursor: str | None) -> str:
         """Wait until the agent's service differs from `cursor`, its hash."""
         client: ConsulClient = lease.state
         wait = None if cursor is None else self._wait
-        answer = await self._lifetime.call(client.service, lease.record.id, content_hash=cursor, wait=wait)
+        answer = await self._calls.ask(client.service, lease.record.id, content_hash=cursor, wait=wait)
         _registered(lease, answer)
         return decode_service(answer).content_hash
 
@@ -314,7 +314,7 @@ class ConsulBackend:
         """Put the service into Consul's maintenance, or out of it."""
         client: ConsulClient = lease.state
         reason = "draining" if on else ""
-        _registered(lease, await self._lifetime.call(client.maintenance, lease.record.id, on, reason))
+        _registered(lease, await self._calls.ask(client.maintenance, lease.record.id, on, reason))
 
     async def deregister(self, lease: Lease) -> None:
         """Remove the service from its agent, and from those where it stood before.
@@ -333,7 +333,7 @@ class ConsulBackend:
         await self._orphans.finish(lease.record.id)
 
     async def _remove(self, client: ConsulClient, id: str) -> None:
-        answer = await self._lifetime.call(client.deregister, id)
+        answer = await self._calls.ask(client.deregister, id)
         if not is_unknown(answer):
             checked(answer)
 
@@ -343,12 +343,12 @@ class ConsulBackend:
 
     async def _read(self, ask: Callable[[ConsulClient], Awaitable[Answer]]) -> tuple[ConsulClient, Answer]:
         """Ask the agent that answered last, and the others while it can't be reached, or is failing."""
-        self._lifetime.check()
+        self._calls.check()
         errors: list[BackendError] = []
         for number in self._order():
             client = self._clients[number]
             try:
-                answer = _expected(checked(await self._lifetime.call(ask, client)))
+                answer = _expected(checked(await self._calls.ask(ask, client)))
             except BackendError as exc:
                 # An agent that has lost its servers answers with a 500: another one may not have.
                 failing = (exc.status or 0) >= 500 and not exc.permanent

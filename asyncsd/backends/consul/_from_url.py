@@ -3,25 +3,22 @@
 import re
 from collections.abc import Callable
 from typing import Any
-from urllib.parse import parse_qsl, unquote
+from urllib.parse import unquote
+
+from asyncsd.backends._shared._url import flag, parse_url
 
 from ._backend import ConsulBackend
 
 __all__ = ["from_url"]
 
 
-def _flag(text: str) -> bool:
-    if text.lower() not in ("true", "false"):
-        raise ValueError("is true or false")
-    return text.lower() == "true"
-
-
 _PARAMETERS: dict[str, Callable[[str], Any]] = {
     "token_file": str,
+    "tls": flag,
     "ca": str,
     "cert": str,
     "key": str,
-    "verify": _flag,
+    "verify": flag,
     "wait": float,
     "datacenter": str,
     "max_watches": int,
@@ -36,23 +33,14 @@ def from_url(url: str) -> ConsulBackend:
     unix socket. The other parameters are ConsulBackend's: token_file, ca, cert, key, verify, wait,
     datacenter, max_watches, connect_timeout. A token has no place in a URL, which ends in logs.
     """
-    scheme, separator, rest = url.partition("://")
-    if not separator or scheme not in ("consul", "consul+aio", "consul+direct"):
-        got = f"; got {scheme!r}" if separator else ""
-        raise ValueError(f"a Consul URL starts with consul:// or consul+direct://{got}")
-    where, _, query = rest.partition("?")
-    given = dict(parse_qsl(query, keep_blank_values=True))
-    tls = _flag(given.pop("tls", "false"))
-    options: dict[str, Any] = {}
-    for name, text in given.items():
-        if name not in _PARAMETERS:
-            raise ValueError(
-                f"a Consul URL has no parameter {name!r}; it has tls, {', '.join(sorted(_PARAMETERS))}"
-            )
-        try:
-            options[name] = _PARAMETERS[name](text)
-        except ValueError as exc:
-            raise ValueError(f"{name} of a Consul URL: {text!r}: {exc}") from None
+    scheme, where, options = parse_url(
+        url,
+        what="a Consul URL",
+        schemes=("consul", "consul+direct", "consul+aio"),
+        parameters=_PARAMETERS,
+        secrets={"token": "token_file"},
+    )
+    tls = options.pop("tls", False)
     if where.startswith("/"):
         addresses = [f"unix://{unquote(where)}"]
     else:

@@ -4,12 +4,13 @@ import logging
 from typing import Any
 
 from asyncsd._errors import PermissionDeniedError, UnsupportedError
+from asyncsd.backends._shared._local import local_host
 
 from ._answers import Answer, checked
+from ._calls import Calls
 from ._client import ConsulClient
 from ._decode import decode_host
-from ._lifetime import Lifetime
-from ._url import Address, local_host
+from ._url import Address
 
 __all__ = ["Hosts"]
 
@@ -21,14 +22,14 @@ LOOPBACK = "127.0.0.1"
 class Hosts:
     """Finds the address of this machine, by an agent on it or by the way to one elsewhere."""
 
-    def __init__(self, lifetime: Lifetime) -> None:
-        self._lifetime = lifetime
+    def __init__(self, calls: Calls) -> None:
+        self._calls = calls
         self._warned = False
 
     async def local(self, address: Address, client: ConsulClient) -> str:
         """This machine's address; loopback, with a warning, where an agent on it doesn't tell its own."""
         if not address.is_local:
-            return await local_host(address)
+            return await local_host(address.host, address.port, url=str(address))
         host = await self._told(client)
         if host is not None:
             return host
@@ -53,7 +54,7 @@ class Hosts:
         if ask is None:
             return None
         try:
-            answer: Answer = await self._lifetime.call(ask)
+            answer: Answer = await self._calls.ask(ask)
             return decode_host(checked(answer))
         except PermissionDeniedError:
             return None

@@ -14,10 +14,11 @@ from yarl import URL
 
 from asyncsd._errors import ClosedError, ProtocolError, UnreachableError
 from asyncsd._protocols import Clock
+from asyncsd.backends._shared._http import reason
+from asyncsd.backends._shared._tls import TLS
 
 from ._answers import SHOWN, Answer
 from ._slots import Slots
-from ._tls import TLS
 from ._token import TokenSource
 from ._url import Address
 from ._wire import go_duration
@@ -203,7 +204,7 @@ class Transport:
         except (aiohttp.ClientError, OSError) as exc:
             if isinstance(exc.__cause__, ContentEncodingError):
                 raise ProtocolError("the answer can't be unpacked: it says gzip", url=request.shown) from exc
-            raise UnreachableError(_reason(exc), url=request.shown) from exc
+            raise UnreachableError(reason(exc), url=request.shown) from exc
         # Not its cause, and raised out here: it holds the request's headers, and the secrets in them.
         raise ProtocolError(f"the answer isn't HTTP{wrong}", url=request.shown)
 
@@ -290,7 +291,7 @@ async def _once(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerTy
     except aiohttp.ClientConnectorError:
         raise
     except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError) as exc:
-        raise _Cut(_reason(exc)) from exc
+        raise _Cut(reason(exc)) from exc
 
 
 def _told(exc: Exception) -> str:
@@ -298,17 +299,3 @@ def _told(exc: Exception) -> str:
     text = exc.message if isinstance(exc, aiohttp.ClientResponseError) else str(exc)
     line = " ".join(text.split())[:SHOWN]
     return f": {line}" if line else ""
-
-
-def _reason(exc: Exception) -> str:
-    match exc:
-        case aiohttp.ClientConnectorCertificateError():
-            return f"its certificate isn't trusted: {exc.certificate_error}"
-        case aiohttp.ClientConnectorError():
-            return f"can't connect: {exc.os_error.strerror or exc.os_error}"
-        case aiohttp.ServerDisconnectedError() | aiohttp.ClientPayloadError():
-            return "the connection was closed before the answer was whole"
-        case OSError(strerror=str(text)):
-            return text
-        case _:
-            return str(exc) or type(exc).__name__

@@ -1,16 +1,13 @@
 """Where agents are: addresses as people write them."""
 
-import asyncio
-import ipaddress
-import socket
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from urllib.parse import quote, unquote, urlsplit
 
-from asyncsd._errors import UnreachableError
 from asyncsd._values import as_host, as_port, url_host
+from asyncsd.backends._shared._local import is_loopback
 
-__all__ = ["Address", "local_host", "parse_addresses"]
+__all__ = ["Address", "parse_addresses"]
 
 PORT = 8500
 SCHEMES = {"http": "http", "https": "https", "consul": "http"}
@@ -37,12 +34,7 @@ class Address:
     @property
     def is_local(self) -> bool:
         """Whether no network lies between: a unix socket, or a loopback address."""
-        if self.socket is not None or self.host == "localhost":
-            return True
-        try:
-            return ipaddress.ip_address(self.host).is_loopback
-        except ValueError:
-            return False
+        return self.socket is not None or is_loopback(self.host)
 
 
 def parse_addresses(value: str | Iterable[str]) -> tuple[Address, ...]:
@@ -109,18 +101,3 @@ def _parse(text: str) -> Address:
         credentials = (unquote(parts.username or ""), unquote(parts.password or ""))
     path = quote(unquote(parts.path.rstrip("/")), safe="/:!$&'()*+,;=-._~")
     return Address(f"{scheme}://{url_host(host)}:{port}{path}", host, port, None, credentials)
-
-
-async def local_host(address: Address) -> str:
-    """The address by which this machine reaches `address`. Raises UnreachableError where it can't."""
-    loop = asyncio.get_running_loop()
-    try:
-        found = await loop.getaddrinfo(address.host, address.port, type=socket.SOCK_DGRAM)
-        family, kind, _, _, target = found[0]
-        with socket.socket(family, kind) as probe:
-            probe.setblocking(False)
-            probe.connect(target)  # UDP: the kernel chooses the route, and nothing is sent.
-            return str(probe.getsockname()[0])
-    except OSError as exc:
-        reason = exc.strerror or exc
-        raise UnreachableError(f"no way from here to {address.host}: {reason}", url=str(address)) from exc

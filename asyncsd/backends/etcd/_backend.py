@@ -13,15 +13,16 @@ from asyncsd._protocols import Clock, Lease
 from asyncsd._registration import Record
 from asyncsd._tasks import finish
 from asyncsd._values import as_flag, as_text, duration
+from asyncsd.backends._shared._lifetime import Lifetime
+from asyncsd.backends._shared._local import is_loopback, local_host
+from asyncsd.backends._shared._tls import TLS, File
 
 from ._keys import Decoder, Keys, Span
-from ._lifetime import Lifetime
 from ._login import Login
 from ._messages import Range
 from ._registry import Registry
-from ._tls import TLS, File
 from ._transport import Transport
-from ._url import local_host, parse_endpoints
+from ._url import parse_endpoints
 from ._watch import Watch
 
 __all__ = ["EtcdBackend"]
@@ -78,7 +79,7 @@ class EtcdBackend:
         as_text("EtcdBackend.prefix", prefix)
         as_flag("EtcdBackend.verify", verify)
         self._endpoints = parse_endpoints(endpoints)
-        tls = TLS(ca, cert, key, verify, ssl)
+        tls = TLS("EtcdBackend", ca, cert, key, verify, ssl)
         if tls and not self._endpoints[0].is_tls:
             raise ValueError("EtcdBackend: ca, cert, key, verify and ssl are for https:// endpoints")
         self._wait = wait
@@ -95,7 +96,7 @@ class EtcdBackend:
         )
         self._registry = Registry(self._transport, self._keys)
         self._watch = Watch(self._transport, self._clock)
-        self._lifetime = Lifetime()
+        self._lifetime = Lifetime("EtcdBackend")
         self._warned = False
         self._shown: dict[str, object] = {
             **({"prefix": prefix} if prefix != "services" else {}),
@@ -164,8 +165,8 @@ class EtcdBackend:
         """
         async with self._lifetime.call():
             for endpoint in self._endpoints:
-                if not endpoint.is_local:
-                    return await local_host(endpoint)
+                if not is_loopback(endpoint.host):
+                    return await local_host(endpoint.host, endpoint.port, url=str(endpoint))
         if not self._warned:
             self._warned = True
             log.warning(

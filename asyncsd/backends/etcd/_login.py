@@ -5,8 +5,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from asyncsd._errors import BackendError
-
-from ._tls import File
+from asyncsd.backends._shared._tls import File
 
 __all__ = ["Login"]
 

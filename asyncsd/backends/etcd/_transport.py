@@ -4,17 +4,19 @@ import asyncio
 import logging
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import aiohttp
 
-from asyncsd._errors import BackendError, ClosedError, PermissionDeniedError, ProtocolError, UnreachableError
+from asyncsd._errors import BackendError, ClosedError, PermissionDeniedError, UnreachableError
 from asyncsd._protocols import Clock
+from asyncsd.backends._shared._http import as_backend_error
+from asyncsd.backends._shared._rotation import Rotation
+from asyncsd.backends._shared._tls import TLS
 
 from ._answers import LoggedOutError, UnavailableError, refusal
 from ._login import Login
 from ._messages import Token, decode, encode
-from ._tls import TLS
 from ._url import Endpoint
 
 __all__ = ["Transport"]
@@ -23,8 +25,6 @@ log = logging.getLogger("asyncsd.etcd")
 
 T = TypeVar("T")
 
-SLOW = 0.5
-"""A caller that gives up after so many seconds leaves the server for the next one."""
 BUFFER = 1 << 20
 """Bytes that are read ahead of a stream."""
 
@@ -46,24 +46,25 @@ class Transport:
         timeout: float,
         connect_timeout: float,
     ) -> None:
-        self._endpoints = tuple(endpoints)
+        self._servers = Rotation(
+            endpoints, what="etcd", clock=clock, log=log, passes_on=(UnreachableError, UnavailableError)
+        )
         self._login = login
         self._tls = tls
         self._clock = clock
         self._timeout = timeout
         self._connect_timeout = connect_timeout
         self._session: aiohttp.ClientSession | None = None
-        self._first = 0
         self._heard: dict[Endpoint, float] = {}
         self._probing: dict[Endpoint, asyncio.Lock] = {}
 
     def __repr__(self) -> str:
-        return f"Transport({self.endpoint}, {len(self._endpoints)} endpoints)"
+        return f"Transport({self.endpoint}, {len(self._servers.servers)} endpoints)"
 
     @property
     def endpoint(self) -> Endpoint:
         """The server that is asked first."""
-        return self._endpoints[self._first]
+        return self._servers.first
 
     async def open(self) -> None:
         """Make the session. Raises ValueError for certificate files that can't be used."""
@@ -83,24 +84,11 @@ class Transport:
     async def call(self, path: str, message: object, kind: type[T]) -> T:
         """The answer to a request, of the first server that can give one."""
         body = encode(message)
-        failed: list[BackendError] = []
-        for number in self._order():
-            endpoint = self._endpoints[number]
-            began = self._clock.time()
-            try:
-                answer = await self._authorized(endpoint, path, body)
-            except (UnreachableError, UnavailableError) as exc:
-                failed.append(exc)
-                continue
-            except asyncio.CancelledError:
-                if self._clock.time() - began > SLOW:
-                    self.avoid(endpoint)
-                raise
-            if failed and self._first != number:
-                log.info("etcd is asked at %s now: %s", endpoint, failed[0])
-                self._first = number
-            return decode(kind, answer, f"{endpoint}{path}")
-        raise _none(failed)
+
+        async def ask(endpoint: Endpoint) -> T:
+            return decode(kind, await self._authorized(endpoint, path, body), f"{endpoint}{path}")
+
+        return await self._servers.ask(ask)
 
     @asynccontextmanager
     async def stream(
@@ -113,7 +101,7 @@ class Transport:
         headers = {"Grpc-Metadata-Hasleader": "true"} if leader else {}
         token = await self.token(endpoint)
         url = f"{endpoint}{path}"
-        with _as_unreachable(url):
+        with as_backend_error(url):
             async with self._clock.timeout(self._timeout):
                 response = await self._send(endpoint, path, encode(message), token, headers)
             try:
@@ -144,8 +132,7 @@ class Transport:
 
     def avoid(self, endpoint: Endpoint) -> None:
         """Ask the next server first, where this one is the first."""
-        if self.endpoint == endpoint:
-            self._first = (self._first + 1) % len(self._endpoints)
+        self._servers.avoid(endpoint)
 
     async def token(self, endpoint: Endpoint) -> str | None:
         """The token of the login, None without one. Logs in where there is none yet."""
@@ -172,11 +159,6 @@ class Transport:
         """The token is no good any more: log in again before the next request."""
         self._login.reset()
 
-    def _order(self) -> list[int]:
-        """The numbers of the servers, from that which answered last."""
-        count = len(self._endpoints)
-        return [(self._first + step) % count for step in range(count)]
-
     async def _authorized(self, endpoint: Endpoint, path: str, body: bytes) -> bytes:
         token = await self.token(endpoint)
         try:
@@ -190,7 +172,7 @@ class Transport:
     async def _ask(self, endpoint: Endpoint, path: str, body: bytes | None, token: str | None) -> bytes:
         """One request to one server, without a `body` by GET."""
         url = f"{endpoint}{path}"
-        with _as_unreachable(url):
+        with as_backend_error(url):
             try:
                 async with self._clock.timeout(self._timeout):
                     try:
@@ -234,51 +216,3 @@ def _wants_login(error: BackendError, token: str | None) -> bool:
     return isinstance(error, LoggedOutError) or (
         isinstance(error, PermissionDeniedError) and token is None and "wants a login" in str(error)
     )
-
-
-class _as_unreachable:  # noqa: N801 - used as a context, as contextlib's own
-    """The network's errors as ours."""
-
-    def __init__(self, url: str) -> None:
-        self._url = url
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: object, exc: BaseException | None, trace: Any) -> None:
-        match exc:
-            case aiohttp.ClientResponseError() | aiohttp.InvalidURL():
-                # Not its cause: it holds the request's headers, and the token in them.
-                raise ProtocolError("the answer isn't HTTP", url=self._url) from None
-            case aiohttp.ClientError() | OSError():
-                raise UnreachableError(_reason(exc), url=self._url) from exc
-            case _:
-                return
-
-
-def _reason(exc: Exception) -> str:
-    match exc:
-        case aiohttp.ClientConnectorCertificateError():
-            return f"its certificate isn't trusted: {exc.certificate_error}"
-        case aiohttp.ClientConnectorError():
-            return f"can't connect: {exc.os_error.strerror or exc.os_error}"
-        case aiohttp.ServerDisconnectedError() | aiohttp.ClientPayloadError():
-            return "the connection was closed before the answer was whole"
-        case TimeoutError():
-            return "no answer in time"
-        case OSError(strerror=str(text)):
-            return text
-        case _:
-            return str(exc) or type(exc).__name__
-
-
-def _none(errors: Sequence[BackendError]) -> BackendError:
-    """What to raise when no server could answer."""
-    if len(errors) == 1:
-        return errors[0]
-    told = "; ".join(map(str, errors))
-    answered = [exc for exc in errors if not isinstance(exc, UnreachableError)]
-    kind = UnavailableError if answered else UnreachableError
-    error = kind(f"none of {len(errors)} etcd servers can serve: {told}")
-    error.__cause__ = (answered or errors)[-1]
-    return error

@@ -1,16 +1,12 @@
 """Where the servers are: addresses as people write them."""
 
-import asyncio
-import ipaddress
-import socket
 from collections.abc import Iterable
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from asyncsd._errors import UnreachableError
 from asyncsd._values import as_host, as_port, url_host
 
-__all__ = ["Endpoint", "local_host", "parse_endpoints"]
+__all__ = ["Endpoint", "parse_endpoints"]
 
 PORT = 2379
 FORMS = "'http://127.0.0.1:2379', 'localhost:2379' or 'https://…'"
@@ -26,16 +22,6 @@ class Endpoint:
 
     def __str__(self) -> str:
         return f"{'https' if self.is_tls else 'http'}://{url_host(self.host)}:{self.port}"
-
-    @property
-    def is_local(self) -> bool:
-        """Whether no network lies between."""
-        if self.host == "localhost":
-            return True
-        try:
-            return ipaddress.ip_address(self.host).is_loopback
-        except ValueError:
-            return False
 
 
 def parse_endpoints(value: str | Iterable[str]) -> tuple[Endpoint, ...]:
@@ -75,18 +61,3 @@ def _parse(text: str) -> Endpoint:
     host = as_host("EtcdBackend.endpoints' host", parts.hostname)
     port = as_port("EtcdBackend.endpoints' port", PORT if port is None else port)
     return Endpoint(host, port, parts.scheme == "https")
-
-
-async def local_host(endpoint: Endpoint) -> str:
-    """The address by which this machine reaches `endpoint`. Raises UnreachableError where it can't."""
-    loop = asyncio.get_running_loop()
-    try:
-        found = await loop.getaddrinfo(endpoint.host, endpoint.port, type=socket.SOCK_DGRAM)
-        family, kind, _, _, target = found[0]
-        with socket.socket(family, kind) as probe:
-            probe.setblocking(False)
-            probe.connect(target)  # UDP: the kernel chooses the route, and nothing is sent.
-            return str(probe.getsockname()[0])
-    except OSError as exc:
-        reason = exc.strerror or exc
-        raise UnreachableError(f"no way from here to {endpoint.host}: {reason}", url=str(endpoint)) from exc

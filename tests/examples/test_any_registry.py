@@ -1,0 +1,90 @@
+"""The same program over every registry, by its URL alone."""
+
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
+
+import pytest
+
+from asyncsd.agent import Agent
+from tests.support.consul import ConsulAgent
+from tests.support.etcd import EtcdServer
+from tests.support.zookeeper import ZooKeeper
+
+from .program import Program, eventually
+
+
+@dataclass
+class Registry:
+    """Where it is; of one for reading only, the ports that it lists, and how to take the last out."""
+
+    url: str
+    ports: str = ""
+    lose: Callable[[], Awaitable[None]] | None = None
+
+
+async def in_memory() -> AsyncGenerator[Registry, None]:
+    yield Registry("memory://")
+
+
+async def embedded_agent() -> AsyncGenerator[Registry, None]:
+    async with Agent() as agent:
+        yield Registry(agent.url.replace("http://", "consul://"))
+
+
+async def consul() -> AsyncGenerator[Registry, None]:
+    async with ConsulAgent() as agent:
+        yield Registry(agent.url.replace("http://", "consul://"))
+
+
+async def consul_directly() -> AsyncGenerator[Registry, None]:
+    async with ConsulAgent() as agent:
+        yield Registry(agent.url.replace("http://", "consul+direct://"))
+
+
+async def etcd() -> AsyncGenerator[Registry, None]:
+    async with EtcdServer() as server:
+        yield Registry(server.url.replace("http://", "etcd://"))
+
+
+async def zookeeper() -> AsyncGenerator[Registry, None]:
+    async with ZooKeeper() as server:
+        yield Registry(f"zk://{server.host}")
+
+
+REGISTRIES = [
+    (in_memory, []),
+    (embedded_agent, []),
+    (consul, ["consul"]),
+    (consul_directly, ["consul"]),
+    (etcd, ["etcd"]),
+    (zookeeper, ["zookeeper"]),
+]
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        pytest.param(
+            asynccontextmanager(make), marks=[pytest.mark.server(name) for name in names], id=make.__name__
+        )
+        for make, names in REGISTRIES
+    ],
+)
+async def test_it_registers_watches_calls_and_loses_an_instance(
+    make: Callable[[], AbstractAsyncContextManager[Registry]],
+) -> None:
+    async with make() as registry:
+        options = ["--ports", registry.ports] if registry.ports else []
+        async with Program("any_registry.py", registry.url, *options) as program:
+            if registry.lose is not None:
+                await eventually(lambda: "one is lost" in program.output, "the loss", within=40.0)
+                await registry.lose()
+            output = await program.ends_well(within=50.0)
+    lines = output.splitlines()
+    assert lines[0] == f"{'listening' if registry.ports else 'registered'}: 3 instances"
+    assert lines[1].count("10 times") == 3
+    assert lines[2] == "one is lost"
+    assert lines[3].count("15 times") == 2  # of 30 calls: none has failed
+    assert lines[4] == "the registry lists 2"
+    assert lines[5] == lines[3]
