@@ -19,8 +19,8 @@ SOON = 20.0
 
 
 def registration(host: str, **values: Any) -> Registration:
-    """An instance of "users"; what its TTL needs is renewed each second."""
-    return Registration(service="users", host=host, port=80, check=TTLCheck(ttl=3.0), **values)
+    """An instance of "users"."""
+    return Registration(service="users", host=host, port=80, check=TTLCheck(ttl=10.0), **values)
 
 
 class Seen:
