@@ -78,9 +78,8 @@ async def test_an_agent_that_hangs_is_noticed_after_its_wait(world: World) -> No
     async with watching(Merge(world.backends(clock=HurriedClock()), **QUICK)) as seen:
         await both(seen)
         world.west.hang()
-        event = await seen.until(lambda seen: seen.latest.error)
+        event = await seen.until(lambda seen: "west: no answer in " in str(seen.latest.error))
         assert isinstance(event.error, UnreachableError)
-        assert str(event.error).startswith("west: ")
         assert not event.stale
     world.west.heal()
 
