@@ -18,7 +18,7 @@ from ._errors import (
     UnsupportedError,
 )
 from ._health import HealthCallback, http_status
-from ._models import Change, Consistency, Event, Instance, Names, Query, Reply, Snapshot, Status
+from ._models import Change, Consistency, Event, Instance, Names, Query, Reply, Snapshot, Status, Trust
 from ._names import NamesSubscription, NamesWatcher
 from ._poll import WatchHealth
 from ._protocols import (
@@ -116,6 +116,7 @@ __all__ = [
     "StoredSnapshot",
     "Subscription",
     "TCPCheck",
+    "Trust",
     "TTLCheck",
     "UnreachableError",
     "UnsupportedError",

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from operator import attrgetter
 from typing import Any, Literal, NamedTuple, TypeAlias, overload
 
+from ._errors import DiscoveryError
 from ._values import Meta, as_flag, as_meta, as_name, as_port, as_tags, as_text, url_host
 
 __all__ = [
@@ -19,6 +20,7 @@ __all__ = [
     "Reply",
     "Snapshot",
     "Status",
+    "Trust",
 ]
 
 Status: TypeAlias = Literal["passing", "warning", "critical"]
@@ -36,8 +38,9 @@ class Instance:
     """One instance of a service, as the registry tells it.
 
     `weight` is its share relative to the others. `zone` is its meta's "zone", where it has one; `node` the
-    registry's name for its machine. `scheme` is what it registered for URLs, None where it didn't. Instances
-    are compared by value, and those from a registry keep their object while nothing about them changes.
+    registry's name for its machine. `scheme` is what it registered for URLs, None where it didn't. `origin`
+    names the member of a composite backend that tells of it, "eu/east" in a nested one. Instances are
+    compared by value, and those from a registry keep their object while nothing about them changes.
     """
 
     id: str
@@ -52,6 +55,7 @@ class Instance:
     node: str | None = None
     status: Status = "passing"
     scheme: str | None = None
+    origin: str | None = None
 
     def __post_init__(self) -> None:
         if type(self.tags) is not tuple:
@@ -64,9 +68,9 @@ class Instance:
         if not (type(self.id) is type(self.service) is type(self.host) is str):
             for name in ("id", "service", "host"):
                 as_text(f"Instance.{name}", getattr(self, name))
-        for value in (self.zone, self.datacenter, self.node, self.scheme):
+        for value in (self.zone, self.datacenter, self.node, self.scheme, self.origin):
             if value is not None and type(value) is not str:
-                for name in ("zone", "datacenter", "node", "scheme"):
+                for name in ("zone", "datacenter", "node", "scheme", "origin"):
                     as_text(f"Instance.{name}", getattr(self, name), none=True)
         if type(self.port) is not int or not 0 <= self.port <= 65535:
             as_port("Instance.port", self.port)
@@ -76,9 +80,9 @@ class Instance:
             raise ValueError(f"Instance.weight is a whole number, 0 or more; got {self.weight!r}")
 
     @property
-    def key(self) -> tuple[str, str, str]:
-        """What stays while it is the same instance: datacenter, node and id."""
-        return (self.datacenter or "", self.node or "", self.id)
+    def key(self) -> tuple[str, str, str, str]:
+        """What stays while it is the same instance: origin, datacenter, node and id."""
+        return (self.origin or "", self.datacenter or "", self.node or "", self.id)
 
     @property
     def address(self) -> str:
@@ -165,8 +169,15 @@ class Change(NamedTuple):
     after: Instance
 
 
-def _order(instance: Instance) -> tuple[str, str, int, str, str]:
-    return (instance.id, instance.host, instance.port, instance.node or "", instance.datacenter or "")
+def _order(instance: Instance) -> tuple[str, str, int, str, str, str]:
+    return (
+        instance.id,
+        instance.host,
+        instance.port,
+        instance.node or "",
+        instance.datacenter or "",
+        instance.origin or "",
+    )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -266,7 +277,8 @@ class Event:
     """What a watch tells: a whole snapshot, and how much to trust it.
 
     `snapshot` is None while nothing was heard. `stale` says that the registry can't be heard or is not
-    believed just now, and that the snapshot is the last good one; `error` is why. `reason` is "changed",
+    believed just now, and that the snapshot is the last good one; `error` is why. An `error` without `stale`
+    says that a part of several registries can't be heard: the others are, and live. `reason` is "changed",
     "error", "reset" (the registry seems to have lost data; the old list is held), "stored" (the list is from
     before the start: see FileStore), "recovered" or "closed".
     `heard_at` is the clock's time of the last good answer, and `age` the seconds since then when this Event
@@ -288,6 +300,16 @@ class Event:
     changed: tuple[Change, ...] = ()
 
 
+class Trust(NamedTuple):
+    """How much an answer is worth that has been doubted already, by a composite's watches of its members.
+
+    `stale` and `error` are what the Event will say.
+    """
+
+    stale: bool = False
+    error: DiscoveryError | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class Reply:
     """What a backend's `fetch` gives.
@@ -296,7 +318,8 @@ class Reply:
     answer at once. It means something to the backend alone. `index` is the registry's number for this
     state, where it has one that only grows: one that goes back tells the watch of a loss of data.
     `known_leader` is False when the registry itself doubts the answer. `skipped` counts items that were
-    left out as malformed.
+    left out as malformed. With a `trust` the answer is believed as it stands, and so far; without one the
+    watch judges for itself.
     """
 
     instances: tuple[Instance, ...]
@@ -304,6 +327,7 @@ class Reply:
     index: int | None = None
     known_leader: bool = True
     skipped: int = 0
+    trust: Trust | None = None
 
 
 @dataclass(frozen=True, slots=True)

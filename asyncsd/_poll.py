@@ -31,7 +31,7 @@ class WatchHealth:
     seconds since the last good answer, None before one. `index` is the registry's. `fetches`, `failures` and
     `resets` count since the start; `skipped` is how many malformed items the last answer had. `next_try` is
     the seconds until the next fetch while a pause is on. `error` is what the last fetch failed with, or what
-    closed the watch.
+    closed the watch; of a composite, also why a part of it can't be heard while the watch is "live".
     """
 
     state: WatchState

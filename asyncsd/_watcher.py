@@ -11,7 +11,7 @@ from ._config import Backoff, Limits
 from ._errors import ClosedError, DiscoveryError
 from ._hub import Hub
 from ._keeping import Good, Keeper, as_store
-from ._models import Event, Instance, Query, Reason, Reply, Snapshot, apart
+from ._models import Event, Instance, Query, Reason, Reply, Snapshot, Trust, apart
 from ._poll import Poll, WatchHealth
 from ._protocols import Backend, Clock, SnapshotStore, StoredSnapshot
 from ._reachability import Reachability
@@ -20,7 +20,7 @@ __all__ = ["WatchHealth", "Watcher"]
 
 logger = logging.getLogger("asyncsd.watcher")
 
-Instances: TypeAlias = dict[tuple[str, str, str], Instance]
+Instances: TypeAlias = dict[tuple[str, str, str, str], Instance]
 
 
 class Watcher:
@@ -33,7 +33,8 @@ class Watcher:
     is taken for a loss of the registry's data if its index went back, it follows an error, or it comes
     without a known leader: then for `limits.reset_hold` seconds the instances it lacks serve on, unless they
     are heard of again; and where the index went back, until their checks, which start anew, have passed. A
-    list that otherwise becomes empty is read once more, consistently, before it is believed.
+    list that otherwise becomes empty is read once more, consistently, before it is believed. An answer that
+    brings its `trust` is taken as it stands: a composite backend has watched its members for it.
 
     With a `store` the list outlives the program: at the next start it serves, stale, while the registry has
     told nothing yet, and the first answer replaces it. One that may come from a registry without its data
@@ -114,7 +115,8 @@ class Watcher:
     def _good(self) -> Good | None:
         """What is worth keeping; None while the list that serves is a stored or a doubtful one."""
         belief = self._belief
-        if belief.served is None or belief.restored or belief.deadline is not None:
+        doubted = belief.restored or belief.trust.stale or belief.deadline is not None
+        if belief.served is None or doubted:
             return None
         return Good(belief.served, belief.heard_at or 0.0, self._poll.index)
 
@@ -124,7 +126,7 @@ class Watcher:
 
     def health(self) -> WatchHealth:
         """How the watch is doing, as of now."""
-        return self._poll.health(
+        health = self._poll.health(
             closed=self.hub.closed,
             bug=self.hub.error,
             heard_at=self._belief.heard_at,
@@ -132,6 +134,13 @@ class Watcher:
             skipped=self._belief.skipped,
             restored=self._belief.restored,
         )
+        trust = self._belief.trust
+        if health.error is not None or trust.error is None:
+            return health
+        return replace(health, error=trust.error, state="failing" if trust.stale else health.state)
+
+
+_FULL = Trust()
 
 
 @dataclass(slots=True)
@@ -161,6 +170,7 @@ class _Belief:
         self.skipped = 0
         self.restored = False
         """Whether what serves is from a store, and nothing was heard since."""
+        self.trust = _FULL
         self._failing = False
         self._hold: _Hold | None = None
         self._served: Snapshot | None = None
@@ -209,6 +219,9 @@ class _Belief:
         if self._failing:
             self._failing = False
             logger.info("the watch of %r has recovered", self._query.service)
+        if answer.trust is not None:
+            return self._take(answer.instances, answer.trust)
+        self.trust = _FULL
         now = self._clock.time()
         # Tuples compare by identity first: from a backend that keeps its objects this costs little.
         if self._served is not None and answer.instances == self._answer:
@@ -243,6 +256,17 @@ class _Belief:
             fresh = self._snapshot(self._known)
         began = hold is None and self._hold is not None
         return self._publish(fresh) or began
+
+    def _take(self, instances: tuple[Instance, ...], trust: Trust) -> bool:
+        """Believe an answer that was doubted before it came here, and say whether that changed the list."""
+        self.trust, self._hold, self.restored = trust, None, False
+        if not trust.stale:
+            self.heard_at = self._clock.time()
+        if self._served is not None and instances == self._answer:
+            return self._publish(self._served)
+        told, _ = self._compare(instances, went_back=False)
+        self._known, self._answer = told, instances
+        return self._publish(self._snapshot(told))
 
     def failed(self, error: DiscoveryError) -> None:
         """Say so once an outage, and once more when the error is of another kind."""
@@ -313,9 +337,16 @@ class _Belief:
         """Publish if there is news: another list, or another trust in it. Whether the list is another."""
         changed, self._served = fresh is not self._served, fresh
         latest = self._hub.latest
-        doubted = latest is not None and latest.stale
-        stale = self._hold is not None
-        if changed or stale != doubted or (latest is not None and latest.error is not None):
-            reason = "reset" if stale else reason if doubted else "changed"
-            self._hub.publish(fresh, stale=stale, reason=reason, heard_at=self.heard_at)
+        doubted = latest is not None and (latest.stale or latest.error is not None)
+        told = None if latest is None else latest.error
+        error = self.trust.error
+        stale = self.trust.stale or self._hold is not None
+        if changed or error is not told or stale != (latest is not None and latest.stale):
+            if error is not None:
+                reason = "changed" if error is told else "error"
+            elif stale:
+                reason = "reset"
+            elif not doubted:
+                reason = "changed"
+            self._hub.publish(fresh, stale=stale, error=error, reason=reason, heard_at=self.heard_at)
         return changed

@@ -107,7 +107,7 @@ class Pool(Generic[T]):
         if event.closed:
             self.close(event.error)
             return
-        if not event.stale and event.error is None:
+        if not event.stale:
             self.troubled_since = None
         elif self.troubled_since is None:
             self.troubled_since = self.clock.time()
@@ -312,8 +312,8 @@ class Pool(Generic[T]):
         if self.troubled_since is not None:
             seconds = self.clock.time() - self.troubled_since
             told += f"; no good answer of the registry for {seconds:.1f} s"
-            if (error := self._event.error) is not None:
-                told += f": {type(error).__name__}: {error}"
+        if (error := self._event.error) is not None:
+            told += f"{':' if self.troubled_since is not None else ';'} {type(error).__name__}: {error}"
         return NoInstances(service, told)
 
 

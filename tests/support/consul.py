@@ -5,16 +5,27 @@ import json
 import resource
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self, TypeAlias
+from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
 from tests.support.process import Process, find, free_ports, http_ready
 
 ClientKind: TypeAlias = Literal["aio", "direct"]
 
-__all__ = ["AGENTS", "AgentProcess", "ClientKind", "ConsulAgent", "ConsulCluster", "EmbeddedAgent", "find"]
+__all__ = [
+    "AGENTS",
+    "AgentProcess",
+    "ClientKind",
+    "ConsulAgent",
+    "ConsulCluster",
+    "ConsulDatacenters",
+    "EmbeddedAgent",
+    "find",
+]
 
 
 def _has_leader(body: bytes) -> bool:
@@ -146,6 +157,47 @@ class ConsulAgent(AgentProcess):
         self.dns_port = ports_config["dns"]
         config = {"ports": ports_config, "disable_update_check": True, **config}
         (self.folder / "agent.json").write_text(json.dumps(config))
+
+    async def hears_of(self, *datacenters: str) -> None:
+        """Wait until it answers for each of `datacenters`."""
+        async with asyncio.timeout(30):
+            for datacenter in datacenters:
+                while True:
+                    with suppress(HTTPError):
+                        await self.get(f"/v1/catalog/nodes?dc={datacenter}")
+                        break
+
+
+class ConsulDatacenters:
+    """`async with ConsulDatacenters() as (one, other):` is a dev agent in "dc1" and one in "dc2".
+
+    Each answers for both datacenters.
+    """
+
+    def __init__(self) -> None:
+        self._ports = [free_ports(5) for _ in range(2)]
+        self.agents = [
+            ConsulAgent(ports=ports, datacenter=f"dc{number}", node_name=f"node-{number}")
+            for number, ports in enumerate(self._ports, 1)
+        ]
+
+    async def __aenter__(self) -> tuple[ConsulAgent, ConsulAgent]:
+        one, other = self.agents
+        try:
+            await asyncio.gather(one.start(), other.start())
+            await one.put(f"/v1/agent/join/127.0.0.1:{self._ports[1][3]}?wan=1")
+            for agent in self.agents:
+                await agent.hears_of("dc1", "dc2")
+        except BaseException:
+            await self.__aexit__(None, None, None)
+            raise
+        return one, other
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for agent in self.agents:
+            await agent.__aexit__(kind, exc, trace)
 
 
 AGENTS: dict[str, Callable[[], AgentProcess]] = {"consul": ConsulAgent, "embedded": EmbeddedAgent}

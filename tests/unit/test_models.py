@@ -1,6 +1,7 @@
 import copy
 import json
 import pickle
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -71,6 +72,7 @@ class TestInstance:
             ({"host": 10}, TypeError, "Instance.host is a string; got int"),
             ({"datacenter": 5}, TypeError, "Instance.datacenter is a string or None; got int"),
             ({"scheme": 5}, TypeError, "Instance.scheme is a string or None; got int"),
+            ({"origin": 5}, TypeError, "Instance.origin is a string or None; got int"),
             ({"meta": {"a": 1}}, TypeError, "Instance.meta is a mapping of strings to strings"),
             ({"meta": "zone=a"}, TypeError, "Instance.meta is a mapping of strings to strings"),
         ],
@@ -115,6 +117,11 @@ class TestInstance:
     def test_the_same_id_on_two_nodes_is_two_instances(self) -> None:
         one, other = (Instance("a", "users", "h", 1, node=node) for node in ("n1", "n2"))
         assert one.key != other.key
+
+    def test_the_same_id_from_two_members_of_a_composite_is_two_instances(self) -> None:
+        one, other = (replace(A, origin=origin) for origin in ("east", "west"))
+        assert one.key != other.key
+        assert one != other
 
     @given(instances)
     def test_can_be_pickled(self, instance: Instance) -> None:

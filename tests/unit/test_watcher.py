@@ -20,6 +20,7 @@ from asyncsd import (
     Limits,
     PermissionDeniedError,
     Query,
+    Trust,
     UnreachableError,
 )
 from asyncsd._reachability import Reachability
@@ -415,6 +416,49 @@ async def test_an_unfit_instance_that_is_gone_after_an_outage_is_no_reset() -> N
     async with watching(reply("a", instance("b", status="critical"), index=7)) as watch:
         await watch.told()
         assert await watch.told(REFUSED, reply("a", index=8), seconds=5.0) == ["error:a?", "recovered:a"]
+
+
+# An answer that brings its trust, as a composite's does.
+
+WEST = UnreachableError("west: connection refused")
+
+
+async def test_an_answer_with_its_trust_is_believed_as_it_stands() -> None:
+    lines = reply("a", "b", index=None, trust=Trust())
+    async with watching(lines) as watch:
+        assert await watch.told() == ["changed:ab"]
+        lines = reply(index=None, trust=Trust())
+        assert await watch.told(REFUSED, lines, seconds=3.0) == ["error:ab?", "recovered:"]
+        assert all(query == Query("users") for _, query, _ in watch.backend.calls)
+
+
+async def test_a_part_that_cant_be_heard_is_an_error_beside_a_list_that_goes_on() -> None:
+    async with watching(reply("a", "b", trust=Trust())) as watch:
+        await watch.told()
+        (event,) = await watch.events(reply("a", "b", trust=Trust(error=WEST)), seconds=1.0)
+        assert (event.reason, event.stale, event.error) == ("error", False, WEST)
+        (event,) = await watch.events(reply("a", trust=Trust(error=WEST)), seconds=1.0)
+        assert (event.reason, event.stale, event.error) == ("changed", False, WEST)
+        assert await watch.events(reply("a", trust=Trust(error=WEST)), seconds=1.0) == []
+        (event,) = await watch.events(reply("a", trust=Trust()), seconds=1.0)
+        assert (event.reason, event.stale, event.error) == ("recovered", False, None)
+
+
+async def test_a_whole_that_cant_be_heard_is_stale_and_keeps_its_age() -> None:
+    async with watching(reply("a", trust=Trust())) as watch:
+        await watch.told()
+        await watch.clock.advance(5.0)
+        (event,) = await watch.events(reply("a", trust=Trust(stale=True, error=WEST)), seconds=1.0)
+        assert (short(event), event.error, event.age) == ("error:a?", WEST, 5.0)
+        assert (watch.watcher.health().state, watch.watcher.health().error) == ("failing", WEST)
+        assert await watch.told(reply("a", trust=Trust(stale=True)), seconds=1.0) == ["reset:a?"]
+
+
+async def test_health_shows_the_part_that_cant_be_heard_while_the_watch_is_live() -> None:
+    async with watching(reply("a", trust=Trust(error=WEST))) as watch:
+        assert (watch.watcher.health().state, watch.watcher.health().error) == ("live", WEST)
+        await watch.told(BROKEN, seconds=0.2)
+        assert (watch.watcher.health().state, watch.watcher.health().error) == ("failing", BROKEN)
 
 
 # Life.

@@ -170,6 +170,11 @@ class ConsulBackend:
         return self._calls.is_open
 
     @property
+    def datacenter(self) -> str | None:
+        """The one of queries that name none; None for the agent's own. A composite calls it by this."""
+        return self._datacenter
+
+    @property
     def clients(self) -> tuple[ConsulClient, ...]:
         """A client for each agent, once it is open: for requests of your own, such as maintenance."""
         return self._clients

@@ -285,6 +285,22 @@ def test_an_instance_on_two_nodes_has_one_share(policy: Policy) -> None:
     assert 400 < shares[one.id] < 600
 
 
+async def test_an_error_of_a_part_of_the_registries_drops_nothing(clock: FakeClock) -> None:
+    balancer = Balancer(invalidate_after=10.0, clock=clock)
+    queue: asyncio.Queue[Event] = asyncio.Queue()
+    running = asyncio.ensure_future(balancer.run(queue))
+    queue.put_nowait(dataclasses.replace(heard(instances(2)), error=UnreachableError("west: refused")))
+    await clock.advance(60.0)
+    assert balancer.pick() in instances(2)
+    assert not balancer.statistics().stale
+    queue.put_nowait(dataclasses.replace(heard([]), error=UnreachableError("west: refused")))
+    await clock.settle()
+    with pytest.raises(NoInstances, match="UnreachableError: west: refused"):
+        balancer.pick()
+    running.cancel()
+    await asyncio.wait([running])
+
+
 async def test_the_list_is_dropped_after_so_long_on_errors_and_comes_back(clock: FakeClock) -> None:
     balancer = Balancer(invalidate_after=10.0, clock=clock)
     queue: asyncio.Queue[Event] = asyncio.Queue()
