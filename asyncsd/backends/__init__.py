@@ -9,6 +9,7 @@ __all__ = ["from_url"]
 _MODULES = {
     "consul": "asyncsd.backends.consul",
     "etcd": "asyncsd.backends.etcd",
+    "eureka": "asyncsd.backends.eureka",
     "memory": "asyncsd.backends.memory",
     "zk": "asyncsd.backends.zookeeper",
 }

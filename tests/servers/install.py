@@ -119,12 +119,35 @@ class DebianServer:
 
     def build(self, target: Path, log: Path) -> None:
         if not all(Path(file).exists() for file in self.needs):
-            if os.geteuid() != 0:
-                raise BuildError(f"it takes Debian's packages: apt-get install {' '.join(self.packages)}")
-            run(["apt-get", "update", "-q"], log)
-            run(["apt-get", "install", "-q", "-y", "--no-install-recommends", *self.packages], log)
+            debian(self.packages, log)
         target.write_text(self.script)
         target.chmod(0o755)
+
+
+@dataclass(frozen=True)
+class MavenServer:
+    """A program of Java that Maven builds; `name`/pom.xml and its sources stand beside this file.
+
+    The target is the jar itself, with all that it needs inside.
+    """
+
+    name: str
+    packages: tuple[str, ...] = ("maven", "default-jdk-headless")
+
+    @property
+    def sources(self) -> Sequence[Path | str]:
+        folder = HERE / self.name
+        return (folder / "pom.xml", *sorted(folder.glob("src/**/*.java")))
+
+    def build(self, target: Path, log: Path) -> None:
+        if not (shutil.which("mvn") and shutil.which("javac")):
+            debian(self.packages, log)
+        with tempfile.TemporaryDirectory() as name:
+            # Maven writes beside the pom, and the checkout is no place for that.
+            folder = Path(name)
+            shutil.copytree(HERE / self.name, folder, dirs_exist_ok=True)
+            run(["mvn", "--batch-mode", "--no-transfer-progress", "package"], log, cwd=folder)
+            shutil.copy(folder / "target" / f"{self.name}.jar", target)
 
 
 ZOOKEEPER = """#!/bin/sh
@@ -146,6 +169,7 @@ SERVERS: tuple[Server, ...] = (
         needs=("/usr/share/java/zookeeper.jar", "/usr/bin/java"),
         script=ZOOKEEPER,
     ),
+    MavenServer("eureka"),
 )
 
 
@@ -160,6 +184,15 @@ def run(
     if code:
         tail = "\n".join(f"    {line}" for line in log.read_text(errors="replace").splitlines()[-15:])
         raise BuildError(f"`{' '.join(command)}` ended with {code}; the end of {short(log)}:\n{tail}")
+
+
+def debian(packages: Sequence[str], log: Path) -> None:
+    """Install Debian's packages."""
+    if shutil.which("apt-get") is None or os.geteuid() != 0:
+        raise BuildError(f"it takes Debian's packages: apt-get install {' '.join(packages)}")
+    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+    run(["apt-get", "update", "-q"], log, env=environment)
+    run(["apt-get", "install", "-q", "-y", "--no-install-recommends", *packages], log, env=environment)
 
 
 def go() -> str:
