@@ -2,6 +2,7 @@
 
 import asyncio
 import atexit
+import base64
 import json
 from functools import cache
 from types import TracebackType
@@ -11,7 +12,7 @@ from urllib.request import Request, urlopen
 
 from tests.support.process import Process, find, free_ports, http_ready
 
-__all__ = ["EurekaPair", "EurekaServer", "SpringProgram", "call", "shared_server"]
+__all__ = ["EurekaPair", "EurekaServer", "SpringProgram", "call", "guarded_server", "shared_server"]
 
 JAVA = ("-Xmx256m", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-Xshare:auto")
 
@@ -28,7 +29,7 @@ def call(method: str, url: str, body: object = None, authorization: str | None =
     except HTTPError as error:
         with error:
             status, text = error.code, error.read()
-    return status, json.loads(text) if text.startswith(b"{") else text
+    return status, json.loads(text) if text.startswith((b"{", b"[")) else text
 
 
 class EurekaServer:
@@ -44,6 +45,7 @@ class EurekaServer:
         host: str = "127.0.0.1",
         peers: tuple[str, ...] = (),
         preserves: bool = False,
+        login: tuple[str, str] | None = None,
     ) -> None:
         self.port = port or free_ports(1)[0]
         self.host = host
@@ -60,13 +62,28 @@ class EurekaServer:
             "--eureka.server.eviction-interval-timer-in-ms=500",
             "--eureka.server.response-cache-update-interval-ms=100",
             *("--spring.main.banner-mode=off", "--logging.level.root=WARN"),
+            *self._asked(login),
             *options,
             ready=self._answers,
             deadline=50.0,
         )
 
+        self._authorization: str | None = None
+        if login is not None:
+            self._authorization = f"Basic {base64.b64encode(':'.join(login).encode()).decode()}"
+
     def __repr__(self) -> str:
         return f"EurekaServer({self.url}, {self._process!r})"
+
+    def _asked(self, login: tuple[str, str] | None) -> tuple[str, ...]:
+        if login is None:
+            return ()
+        user, password = login
+        return (
+            "--asyncsd.login=true",
+            f"--spring.security.user.name={user}",
+            f"--spring.security.user.password={password}",
+        )
 
     def _answers(self) -> bool:
         """Whether it answers, be it that it wants a login."""
@@ -89,8 +106,8 @@ class EurekaServer:
         self.stop()
 
     @property
-    def log(self) -> str:
-        return self._process.log
+    def running(self) -> bool:
+        return self._process.running
 
     def launch(self) -> None:
         """Start it, and don't wait."""
@@ -120,7 +137,7 @@ class EurekaServer:
 
     async def call(self, method: str, path: str, body: object = None) -> tuple[int, Any]:
         """The status and the JSON of a request, "/apps/GREETER" for one."""
-        return await asyncio.to_thread(call, method, self.url + path, body)
+        return await asyncio.to_thread(call, method, self.url + path, body, self._authorization)
 
     async def instance(self, app: str, id: str) -> dict[str, Any] | None:
         """What stands under an id; None where nothing does."""
@@ -134,29 +151,23 @@ class EurekaPair:
     def __init__(self) -> None:
         one, two = free_ports(2)
         urls = (f"http://localhost:{one}/eureka", f"http://127.0.0.1:{two}/eureka")
-        # A registry with nobody in it doesn't let a server that found no peer wait.
         self.servers = [
-            EurekaServer(port=one, host="localhost", peers=urls),
-            EurekaServer(port=two, host="127.0.0.1", peers=urls),
+            EurekaServer(port=one, host="localhost", peers=urls, preserves=True),
+            EurekaServer(port=two, host="127.0.0.1", peers=urls, preserves=True),
         ]
         self.urls = [server.url for server in self.servers]
 
-    async def __aenter__(self) -> Self:
+    async def start(self) -> None:
+        """Start both, and wait until they serve."""
         try:
             for server in self.servers:
                 server.launch()
             await asyncio.gather(*(server.ready() for server in self.servers))
         except BaseException:
-            self._stop()
+            self.stop()
             raise
-        return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._stop()
-
-    def _stop(self) -> None:
+    def stop(self) -> None:
         for server in self.servers:
             server.stop()
 
@@ -210,5 +221,13 @@ def shared_server() -> EurekaServer:
     """One that all tests may use that don't break it: starting one takes longer than they do."""
     server = EurekaServer()
     server.launch()
+    atexit.register(server.stop)
+    return server
+
+
+@cache
+def guarded_server() -> EurekaServer:
+    """One that wants a login: "app", with "secret"."""
+    server = EurekaServer(login=("app", "secret"))
     atexit.register(server.stop)
     return server
