@@ -182,6 +182,7 @@ class SpringProgram:
             "java",
             *(*JAVA, "-jar", str(find("eureka")), "client"),
             *("--spring.application.name=spring", f"--server.port={self.port}"),
+            "--eureka.client.jersey.enabled=false",  # The server brings half of it along.
             *("--server.address=127.0.0.1", f"--eureka.client.service-url.defaultZone={url}/"),
             *("--eureka.instance.prefer-ip-address=true", "--eureka.instance.ip-address=127.0.0.1"),
             *("--eureka.instance.metadata-map.zone=a", "--eureka.instance.metadata-map.tags=v1, blue"),
