@@ -51,7 +51,7 @@ def eureka_status(status: Status) -> str:
 def body_of(record: Record, status: Status, *, zone: str | None, drained: bool, dirty: int) -> dict[str, Any]:
     """What a registration posts. `dirty` is its version: a number that grows with each change."""
     is_secure = record.scheme == "https"
-    used = {"$": record.port, "@enabled": "true" if record.port else "false"}
+    used = {"$": record.port, "@enabled": "true" if record.port or is_secure else "false"}
     unused = {"$": record.port, "@enabled": "false"}
     scheme = "https" if is_secure else "http"
     host = url_host(record.host)  # Spring makes URLs of it as it stands.

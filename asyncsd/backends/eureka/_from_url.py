@@ -6,6 +6,7 @@ from typing import Any
 from asyncsd.backends._shared._url import flag, parse_url
 
 from ._backend import EurekaBackend
+from ._servers import PORT
 
 __all__ = ["from_url"]
 
@@ -42,5 +43,10 @@ def from_url(url: str) -> EurekaBackend:
     )
     protocol = "https" if parsed.options.pop("tls", False) else "http"
     hosts, _, path = parsed.where.partition("/")
-    urls = [f"{protocol}://{host}/{path}".rstrip("/") for host in (hosts or "127.0.0.1:8761").split(",")]
-    return EurekaBackend(urls, **parsed.options)
+    addresses = (_with_port(host) for host in (hosts or "127.0.0.1").split(","))
+    return EurekaBackend([f"{protocol}://{one}/{path}".rstrip("/") for one in addresses], **parsed.options)
+
+
+def _with_port(host: str) -> str:
+    """`host` with Eureka's port, where it has none: those of http and https aren't meant."""
+    return host if host.rpartition(":")[2].isdecimal() else f"{host}:{PORT}"

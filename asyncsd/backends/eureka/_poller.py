@@ -42,6 +42,7 @@ class Poller:
         self._waiting: set[asyncio.Future[Exception | None]] = set()
         self._asked_at = float("-inf")
         self._heard_at = float("-inf")
+        self._failed = False
         self._heard: Server | None = None
         """The server that the catalog is from."""
         self._server_version = 0
@@ -60,7 +61,7 @@ class Poller:
             if self._poll is not None:
                 await asyncio.wait((self._poll,))
             self._heard = None
-        elif self._clock.time() - self._heard_at < min(FRESH, self._interval):
+        elif not self._failed and self._clock.time() - self._heard_at < min(FRESH, self._interval):
             return
         error = await self._ask()
         if error is not None:
@@ -116,12 +117,12 @@ class Poller:
         try:
             await self._transport.ask(self._read)
         except Exception as exc:  # noqa: BLE001 - a bug too is for whoever waits
-            self._heard_at = float("-inf")
+            self._failed = True
             self._tell(exc)
             return exc
         finally:
             self._poll = None
-        self._heard_at = self._clock.time()
+        self._failed, self._heard_at = False, self._clock.time()
         if (self._catalog.epoch, self._catalog.version) != before:
             self._tell(None)
         return None

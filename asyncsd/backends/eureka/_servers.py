@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 from asyncsd._values import as_host, as_port, url_host
 from asyncsd.backends._shared._local import is_loopback
 
-__all__ = ["Server", "URLs", "parse_servers"]
+__all__ = ["PORT", "Server", "URLs", "parse_servers"]
 
 URLs: TypeAlias = str | Iterable[str]
 
@@ -80,6 +80,6 @@ def _parse(text: str) -> Server:
         raise ValueError("EurekaBackend.urls: an address without a query")
     host = as_host("EurekaBackend.urls' host", parts.hostname)
     is_tls = parts.scheme == "https"
-    usual = (443 if is_tls else 80) if parts.path.strip("/") and "://" in text else PORT
+    usual = PORT if "://" not in text else 443 if is_tls else 80
     port = as_port("EurekaBackend.urls' port", usual if port is None else port)
     return Server(host, port, parts.path.rstrip("/") or PATH, is_tls)
