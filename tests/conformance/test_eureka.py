@@ -23,5 +23,6 @@ class TestEureka(BackendConformance):
     def _server(self, url: str) -> None:
         self.url = url
 
+    # It polls, and often enough here for the tests of those that push.
     def make_backend(self, *, wait: float = 30.0) -> EurekaBackend:
         return EurekaBackend(self.url, wait=wait, interval=0.1)

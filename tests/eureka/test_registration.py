@@ -7,7 +7,18 @@ from typing import Any
 
 import pytest
 
-from asyncsd import Health, HTTPCheck, Lease, NotRegisteredError, Registration, TTLCheck, UnsupportedError
+from asyncsd import (
+    BackendError,
+    Health,
+    HTTPCheck,
+    Lease,
+    NotRegisteredError,
+    Query,
+    Registration,
+    TTLCheck,
+    UnreachableError,
+    UnsupportedError,
+)
 from asyncsd.backends.eureka import EurekaBackend
 from tests.eureka.running import fetched, me, running, statuses, until
 from tests.support.eureka import EurekaServer
@@ -147,6 +158,37 @@ async def test_what_somebody_else_registered_under_the_id_is_left_to_them(
     await backend.renew(new, Health("passing"))
 
 
+async def test_a_change_that_was_cut_off_is_still_ones_own(
+    server: EurekaServer,
+    backend: EurekaBackend,
+    service: str,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    lease = await backend.register(me(service))
+    send = backend._transport.send
+
+    async def cut_off(method: str, *arguments: Any, **named: Any) -> None:
+        await send(method, *arguments, **named)
+        if method == "POST":
+            raise UnreachableError("cut off, and taken all the same")
+
+    for change in (
+        lambda: backend.renew(lease, Health("passing")),
+        lambda: backend.register(me(service, port=81), lease),
+    ):
+        with monkeypatch.context() as patched:
+            patched.setattr(backend._transport, "send", cut_off)
+            with pytest.raises(UnreachableError):
+                await change()
+        await backend.renew(lease, Health("passing"))
+        await backend.renew(lease, Health("warning"))
+    assert (await standing(server, service))["metadata"] == {"asyncsd.warning": "true"}
+    await backend.deregister(lease)
+    assert await server.instance(service.upper(), f"{service}-1") is None
+    assert not caplog.records
+
+
 async def test_a_registration_that_was_cut_off_is_removed_whatever_stands_there(
     server: EurekaServer, backend: EurekaBackend, service: str
 ) -> None:
@@ -204,3 +246,10 @@ async def test_the_zone_of_the_backend_is_that_of_what_it_registers(
 async def test_a_check_that_eureka_cannot_run_is_refused(backend: EurekaBackend, service: str) -> None:
     with pytest.raises(UnsupportedError, match="TTLCheck"):
         await backend.register(me(service, check=HTTPCheck("/health")))
+
+
+async def test_a_path_that_is_no_eurekas_is_said_so(server: EurekaServer, service: str) -> None:
+    async with EurekaBackend(server.url.replace("/eureka", "/nothing")) as backend:
+        for call in (backend.register(me(service)), backend.fetch(Query(service), None)):
+            with pytest.raises(BackendError, match=r"its path the right one\?.*/nothing/apps"):
+                await call

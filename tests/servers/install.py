@@ -124,30 +124,44 @@ class DebianServer:
         target.chmod(0o755)
 
 
-@dataclass(frozen=True)
-class MavenServer:
-    """A program of Java that Maven builds; `name`/pom.xml and its sources stand beside this file.
+JAVA = "java -Xmx256m -XX:TieredStopAtLevel=1 -XX:+UseSerialGC"
 
-    The target is the jar itself, with all that it needs inside.
+
+@dataclass(frozen=True)
+class SpringServer:
+    """A Spring Boot program that Maven builds; `name`/pom.xml and its sources stand beside this file.
+
+    The target is a script that starts it. What it starts lies in a folder beside it, with an archive of the
+    classes that it loads, so that it is ready in half the time: it is run once with `training` to make that.
     """
 
     name: str
+    training: tuple[str, ...]
     packages: tuple[str, ...] = ("maven", "default-jdk-headless")
 
     @property
     def sources(self) -> Sequence[Path | str]:
         folder = HERE / self.name
-        return (folder / "pom.xml", *sorted(folder.glob("src/**/*.java")))
+        return (folder / "pom.xml", *sorted(folder.glob("src/**/*.java")), JAVA, *self.training)
 
     def build(self, target: Path, log: Path) -> None:
         if not (shutil.which("mvn") and shutil.which("javac")):
             debian(self.packages, log)
+        # The archive holds only for the path that it was made with.
+        final = FOLDER / f"{self.name}.d"
+        shutil.rmtree(final, ignore_errors=True)
         with tempfile.TemporaryDirectory() as name:
             # Maven writes beside the pom, and the checkout is no place for that.
             folder = Path(name)
             shutil.copytree(HERE / self.name, folder, dirs_exist_ok=True)
             run(["mvn", "--batch-mode", "--no-transfer-progress", "package"], log, cwd=folder)
-            shutil.copy(folder / "target" / f"{self.name}.jar", target)
+            jar = folder / "target" / f"{self.name}.jar"
+            run(["java", "-Djarmode=tools", "-jar", str(jar), "extract", "--destination", str(final)], log)
+        jar, archive = final / f"{self.name}.jar", final / "classes.jsa"
+        archived = (f"-XX:ArchiveClassesAtExit={archive}", "-Dspring.context.exit=onRefresh")
+        run([*JAVA.split(), *archived, "-jar", str(jar), *self.training], log)
+        target.write_text(f'#!/bin/sh\nexec {JAVA} -XX:SharedArchiveFile="{archive}" -jar "{jar}" "$@"\n')
+        target.chmod(0o755)
 
 
 ZOOKEEPER = """#!/bin/sh
@@ -169,7 +183,14 @@ SERVERS: tuple[Server, ...] = (
         needs=("/usr/share/java/zookeeper.jar", "/usr/bin/java"),
         script=ZOOKEEPER,
     ),
-    MavenServer("eureka"),
+    SpringServer(
+        "eureka",
+        training=(
+            "server",
+            *("--server.address=127.0.0.1", "--server.port=0"),
+            *("--eureka.client.register-with-eureka=false", "--eureka.client.fetch-registry=false"),
+        ),
+    ),
 )
 
 

@@ -10,11 +10,9 @@ from typing import Any, Self
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
-from tests.support.process import Process, find, free_ports, http_ready
+from tests.support.process import Process, free_ports, http_ready
 
 __all__ = ["EurekaPair", "EurekaServer", "SpringProgram", "call", "guarded_server", "shared_server"]
-
-JAVA = ("-Xmx256m", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-Xshare:auto")
 
 
 def call(method: str, url: str, body: object = None, authorization: str | None = None) -> tuple[int, Any]:
@@ -52,9 +50,8 @@ class EurekaServer:
         self.url = f"http://{host}:{self.port}/eureka"
         zone = ",".join(f"{peer}/" for peer in peers or (self.url,))
         self._process = Process(
-            "java",
-            *(*JAVA, "-jar", str(find("eureka")), "server"),
-            *("--server.address=127.0.0.1", f"--server.port={self.port}"),
+            "eureka",
+            *("server", "--server.address=127.0.0.1", f"--server.port={self.port}"),
             *("--eureka.client.register-with-eureka=false", "--eureka.client.fetch-registry=false"),
             # What stands here is left out of the peers: without it a server replicates to itself.
             *(f"--eureka.instance.hostname={host}", f"--eureka.client.service-url.defaultZone={zone}"),
@@ -179,9 +176,8 @@ class SpringProgram:
         self.port = free_ports(1)[0]
         self.url = f"http://127.0.0.1:{self.port}"
         self._process = Process(
-            "java",
-            *(*JAVA, "-jar", str(find("eureka")), "client"),
-            *("--spring.application.name=spring", f"--server.port={self.port}"),
+            "eureka",
+            *("client", "--spring.application.name=spring", f"--server.port={self.port}"),
             "--eureka.client.jersey.enabled=false",  # The server brings half of it along.
             *("--server.address=127.0.0.1", f"--eureka.client.service-url.defaultZone={url}/"),
             *("--eureka.instance.prefer-ip-address=true", "--eureka.instance.ip-address=127.0.0.1"),

@@ -14,6 +14,7 @@ __all__ = ["AbsentError", "ForbiddenError", "UnavailableError", "refusal"]
 
 SHOWN = 200
 """How many characters of an answer an error shows."""
+CSRF = "Spring Security's CSRF protection is on for /eureka/**, where it has to be off"
 
 
 class AbsentError(BackendError):
@@ -42,17 +43,16 @@ def refusal(method: str, status: int, body: bytes, url: str, *, retry_after: flo
         case 400:
             return BadRequestError(text or "the server refuses the values", url=url, status=status)
         case 401:
-            return PermissionDeniedError(
-                "Eureka wants a login: user= and password= lack, or the server knows them otherwise",
-                url=url,
-                status=status,
-            )
+            told = "Eureka wants a login: user= and password= lack, or the server knows them otherwise"
+            # It answers so too when it refuses a correct login for the sake of that protection.
+            told = told if method == "GET" else f"{told}; or {CSRF}"
+            return PermissionDeniedError(told, url=url, status=status)
         case 403 if method == "GET" and not body:
             # What a server says that has just started, and waits for its peers' lists.
             return UnavailableError("the server doesn't give its list yet", url=url, status=status)
         case 403:
-            hint = "the user lacks the right, or Spring Security's CSRF protection is on for /eureka/**"
-            return ForbiddenError(f"{text or 'Forbidden'}: {hint}", url=url, status=status)
+            told = f"{text or 'Forbidden'}: the user lacks the right, or {CSRF}"
+            return ForbiddenError(told, url=url, status=status)
         case 404:
             return AbsentError(f"{text or 'Not Found'}: nothing is there", url=url, status=status)
         case 429:

@@ -1,14 +1,12 @@
 """What the servers' lists say, kept up by their changes."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
-
-import msgspec
+from collections.abc import Iterable, Mapping
 
 from asyncsd._models import Instance
 
-from ._codec import application_of, instance_of
-from ._messages import Applications, Info, decode_info
+from ._codec import application_of, instance_of, tags_of
+from ._messages import Info
 
 __all__ = ["Catalog"]
 
@@ -30,20 +28,30 @@ class Catalog:
         self.version = 1
         self.epoch = 0
 
-    def replace(self, told: Applications) -> bool:
-        """Know nothing but a whole list; whether that is another than the one before."""
-        return self._set({(info.app, info.id): info for info in _infos(told)})
+    def replace(self, infos: Iterable[Info]) -> None:
+        """Know nothing but a whole list."""
+        before, self._known = self._known, {}
+        for info in infos:
+            key = (info.app, info.id)
+            known = before.get(key)
+            info.action_type = None
+            self._known[key] = known if known is not None and known == info else info
+        if len(self._known) != len(before) or any(before.get(k) is not v for k, v in self._known.items()):
+            self._changed()
 
-    def apply(self, told: Applications) -> bool:
-        """Take in the changes of the last minutes, most of which are known; whether one was not."""
-        now = self._known.copy()
-        for info in _infos(told):
+    def apply(self, infos: Iterable[Info]) -> None:
+        """Take in the changes of the last minutes, most of which are known."""
+        changed = False
+        for info in infos:
+            key = (info.app, info.id)
             kind, info.action_type = info.action_type, None
             if kind == "DELETED":
-                now.pop((info.app, info.id), None)
-            else:
-                now[info.app, info.id] = info
-        return self._set(now)
+                changed |= self._known.pop(key, None) is not None
+            elif self._known.get(key) != info:
+                self._known[key] = info
+                changed = True
+        if changed:
+            self._changed()
 
     def forget(self) -> None:
         """The server has lost what it knew: its versions begin anew."""
@@ -87,38 +95,17 @@ class Catalog:
     def names(self) -> Mapping[str, tuple[str, ...]]:
         """All services with their tags. Eureka knows names in upper case; a virtual address is nearer."""
         names: dict[str, str] = {}
+        tags: dict[str, set[str]] = {}
         for (app, _), info in sorted(self._known.items()):
             alike = info.vip_address and application_of(info.vip_address) == app
             names.setdefault(app, info.vip_address if alike else app.lower())
-        told: dict[str, tuple[str, ...]] = {}
-        for name in sorted(names.values()):
-            instances, _ = self.find(name)
-            told[name] = tuple(sorted({tag for instance in instances for tag in instance.tags}))
-        return told
+            tags.setdefault(app, set()).update(tags_of(info))
+        return {name: tuple(sorted(tags[app])) for app, name in sorted(names.items())}
 
-    def _set(self, now: dict[tuple[str, str], Info]) -> bool:
-        before = self._known
-        kept: dict[tuple[str, str], Info] = {}
-        for key, info in now.items():
-            info.action_type = None
-            known = before.get(key)
-            kept[key] = known if known is not None and known == info else info
-        changed = len(kept) != len(before) or any(before.get(key) is not info for key, info in kept.items())
-        if changed:
-            self._known = kept
-            self._named = _by_name(kept.values())
-            self.version += 1
-            self._decoded = {key: value for key, value in self._decoded.items() if key[1:] in kept}
-        return changed
-
-
-def _infos(told: Applications) -> Iterator[Info]:
-    for application in told.application:
-        for raw in application.instance:
-            info = decode_info(msgspec.Raw(raw))
-            if info is not None:
-                info.app = application.name.upper()
-                yield info
+    def _changed(self) -> None:
+        self.version += 1
+        self._named = _by_name(self._known.values())
+        self._decoded = {key: value for key, value in self._decoded.items() if key[1:] in self._known}
 
 
 def _by_name(infos: Iterable[Info]) -> dict[str, list[Info]]:

@@ -10,7 +10,7 @@ from asyncsd._values import Meta, url_host
 
 from ._messages import Info
 
-__all__ = ["DRAINED", "application_of", "body_of", "instance_of", "segment", "status_of"]
+__all__ = ["DRAINED", "application_of", "body_of", "instance_of", "segment", "status_of", "tags_of"]
 
 TAGS, WEIGHT, SCHEME, ZONE = "tags", "weight", "scheme", "zone"
 """Keys of the metadata. Spring's balancers read `weight` and `zone` there too."""
@@ -120,7 +120,7 @@ def instance_of(info: Info, service: str, *, prefer_ip: bool) -> Instance | None
             service=service,
             host=host,
             port=port.number,
-            tags=_tags(metadata.get(TAGS)),
+            tags=tags_of(info),
             meta=Meta({k: v for k, v in metadata.items() if k != TAGS and not k.startswith(OWN)}),
             weight=_weight(metadata.get(WEIGHT)),
             zone=metadata.get(ZONE) or (amazon if isinstance(amazon, str) else None),
@@ -131,7 +131,9 @@ def instance_of(info: Info, service: str, *, prefer_ip: bool) -> Instance | None
         return None
 
 
-def _tags(text: str | None) -> tuple[str, ...]:
+def tags_of(info: Info) -> tuple[str, ...]:
+    """An instance's tags: commas stand between them."""
+    text = info.metadata.get(TAGS)
     return tuple(unquote(tag.strip()) for tag in text.split(",")) if text else ()
 
 

@@ -80,6 +80,17 @@ class Applications(msgspec.Struct):
     hashcode: str = msgspec.field(name="apps__hashcode", default="")
     application: list[Application] = []
 
+    def infos(self) -> list[Info]:
+        """The instances. For thousands that takes a while: call it off the loop."""
+        found: list[Info] = []
+        for application in self.application:
+            for raw in application.instance:
+                info = decode_info(raw)
+                if info is not None:
+                    info.app = application.name.upper()
+                    found.append(info)
+        return found
+
 
 class Listing(msgspec.Struct):
     """What a server answers to a question for its list."""

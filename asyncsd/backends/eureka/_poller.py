@@ -137,7 +137,7 @@ class Poller:
         if self._heard == server and self._clock.time() - self._heard_at < COMPLETE:
             changes = await self._changes(server)
             if changes is not None:
-                self._catalog.apply(changes)
+                self._catalog.apply(changes.infos())
                 if self._catalog.hashcode == changes.hashcode:
                     return
         try:
@@ -148,7 +148,7 @@ class Poller:
                 url=exc.url,
                 status=404,
             ) from exc
-        self._catalog.replace(listing.applications)
+        self._catalog.replace(await asyncio.to_thread(listing.applications.infos))
         if self._heard != server:
             self._heard, self._server_version = server, 0
 

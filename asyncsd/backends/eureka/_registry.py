@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from asyncsd._checks import Health, TTLCheck
-from asyncsd._errors import NotRegisteredError, UnsupportedError
+from asyncsd._errors import BackendError, NotRegisteredError, UnsupportedError
 from asyncsd._models import Status
 from asyncsd._protocols import Lease
 from asyncsd._registration import Record
@@ -21,12 +21,18 @@ __all__ = ["Registry"]
 
 log = logging.getLogger("asyncsd.eureka")
 
+NOWHERE = "instances can't be registered there: is it a Eureka server, and its path the right one?"
+
 
 @dataclass(slots=True)
 class Standing:
-    """What a registration says, and its version: Eureka takes the latest, by its `dirty` timestamp."""
+    """What a registration says, and its version: Eureka takes the latest, by its `dirty` timestamp.
+
+    `sent` is the last version that may have reached a server: a request that was cut off may have.
+    """
 
     dirty: int
+    sent: int
     status: Status
     drained: bool = False
     disputed: bool = False
@@ -51,7 +57,8 @@ class Registry:
         refuse_checks(record)
         before: Standing | None = previous.state if previous is not None else None
         found = await self._find(record)
-        standing = Standing(dirty=0, status=record.checks[0].initial_status if record.checks else "passing")
+        initial: Status = record.checks[0].initial_status if record.checks else "passing"
+        standing = Standing(dirty=0, sent=0, status=initial)
         if before is not None:
             standing.status, standing.drained = before.status, before.drained
         elif found is not None:
@@ -59,7 +66,13 @@ class Registry:
             if found.metadata.get(DRAINED) == "true":
                 # Whoever drained it was leaving. What an operator has taken out of service stays so.
                 await self._override(record, standing.status, on=False)
-        await self._post(record, standing, found)
+        known = found.last_dirty_timestamp if found is not None else 0
+        if before is not None:
+            standing.dirty = before.sent = self._next(max(known, before.sent))
+        else:
+            standing.dirty = self._next(known)
+        standing.sent = standing.dirty
+        await self._post(record, standing)
         if before is not None and previous is not None and _path(previous.record) != _path(record):
             await self.deregister(previous)
         return Lease(record, where=str(self._transport.server), state=standing)
@@ -98,8 +111,9 @@ class Registry:
     async def _say(self, lease: Lease, status: Status, *, drained: bool) -> None:
         """Post the record with another status, which is remembered once it was taken."""
         standing: Standing = lease.state
-        said = Standing(standing.dirty, status, drained)
-        await self._post(lease.record, said, None)
+        standing.sent = self._next(standing.sent)
+        said = Standing(standing.sent, standing.sent, status, drained)
+        await self._post(lease.record, said)
         standing.dirty, standing.status, standing.drained = said.dirty, status, drained
 
     async def _is_own(self, lease: Lease) -> bool:
@@ -108,7 +122,7 @@ class Registry:
         found = await self._find(lease.record)
         if found is None:
             raise self._lost(lease)
-        if found.last_dirty_timestamp <= standing.dirty:
+        if found.last_dirty_timestamp <= standing.sent:
             standing.disputed = False
             return True
         if not standing.disputed:
@@ -128,13 +142,16 @@ class Registry:
         except AbsentError:
             return None
 
-    async def _post(self, record: Record, standing: Standing, found: Info | None) -> None:
-        known = max(standing.dirty, found.last_dirty_timestamp if found is not None else 0)
-        standing.dirty = max(int(self._now() * 1000), known + 1)
-        body = body_of(
-            record, standing.status, zone=self._zone, drained=standing.drained, dirty=standing.dirty
-        )
-        await self._transport.send("POST", f"/apps/{application_of(record.service)}", body)
+    def _next(self, version: int) -> int:
+        """A later version: the time of day in milliseconds, unless a clock went back."""
+        return max(int(self._now() * 1000), version + 1)
+
+    async def _post(self, record: Record, said: Standing) -> None:
+        body = body_of(record, said.status, zone=self._zone, drained=said.drained, dirty=said.dirty)
+        try:
+            await self._transport.send("POST", f"/apps/{application_of(record.service)}", body)
+        except AbsentError as exc:
+            raise BackendError(NOWHERE, url=exc.url, status=404) from exc
 
     async def _override(self, record: Record, status: Status, *, on: bool) -> None:
         path = f"{_path(record)}/status"

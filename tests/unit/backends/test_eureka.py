@@ -135,6 +135,7 @@ def test_a_bad_url_says_what_is_wrong_with_it(url: str, match: str) -> None:
     [
         ("POST", 400, b'{"error":"Missing hostname"}', BadRequestError, "Missing hostname"),
         ("GET", 401, b"", PermissionDeniedError, "user= and password="),
+        ("POST", 401, b"", PermissionDeniedError, "CSRF"),
         ("GET", 403, b"", UnavailableError, "doesn't give its list yet"),
         ("POST", 403, b'{"status":403,"error":"Forbidden"}', PermissionDeniedError, "CSRF"),
         ("PUT", 404, b"", AbsentError, "Not Found"),
