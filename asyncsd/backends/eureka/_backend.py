@@ -160,7 +160,11 @@ class EurekaBackend:
         _, (instances, skipped) = found
         if query.server_filter:
             instances = tuple(instance for instance in instances if query.matches(instance))
-        return Reply(instances, cursor=found, index=self._catalog.version, skipped=skipped)
+        return Reply(instances, cursor=found, index=self._index(cursor), skipped=skipped)
+
+    def _index(self, cursor: Any) -> int | None:
+        """None, which a watch takes for one that went back, where the list is of another epoch."""
+        return self._catalog.version if cursor is None or cursor[0] == self._catalog.epoch else None
 
     def _state(self, service: str) -> Any:
         return (self._catalog.epoch, self._catalog.find(service))
@@ -177,7 +181,7 @@ class EurekaBackend:
             else:
                 await self._poller.changed(cursor, self._names, self._wait)
         names = self._names()
-        return Names(names[1], cursor=names, index=self._catalog.version)
+        return Names(names[1], cursor=names, index=self._index(cursor))
 
     def _names(self) -> tuple[int, Mapping[str, tuple[str, ...]]]:
         return (self._catalog.epoch, self._catalog.names())

@@ -16,7 +16,7 @@ Found = tuple[tuple[Instance, ...], int]
 class Catalog:
     """All instances of all services. `version` grows with each change of any.
 
-    `epoch` grows when the server has lost what it knew; `version` begins anew then.
+    `epoch` grows when what comes next may lack what is known, since the server began anew or is another.
     """
 
     def __init__(self, *, prefer_ip: bool) -> None:
@@ -54,10 +54,8 @@ class Catalog:
             self._changed()
 
     def forget(self) -> None:
-        """The server has lost what it knew: its versions begin anew."""
+        """What comes next is to be doubted where it lacks something."""
         self.epoch += 1
-        self.version = 1
-        self._services.clear()
 
     @property
     def hashcode(self) -> str:

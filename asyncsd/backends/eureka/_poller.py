@@ -43,6 +43,8 @@ class Poller:
         self._asked_at = float("-inf")
         self._heard_at = float("-inf")
         self._failed = False
+        self._whole = False
+        """Whether the next poll has to ask for the whole list."""
         self._heard: Server | None = None
         """The server that the catalog is from."""
         self._server_version = 0
@@ -60,7 +62,7 @@ class Poller:
         if whole:
             if self._poll is not None:
                 await asyncio.wait((self._poll,))
-            self._heard = None
+            self._whole = True
         elif not self._failed and self._clock.time() - self._heard_at < min(FRESH, self._interval):
             return
         error = await self._ask()
@@ -134,7 +136,8 @@ class Poller:
 
     async def _read(self, server: Server) -> None:
         """Bring the catalog to what `server` tells."""
-        if self._heard == server and self._clock.time() - self._heard_at < COMPLETE:
+        is_known = self._heard == server and self._clock.time() - self._heard_at < COMPLETE
+        if is_known and not self._whole:
             changes = await self._changes(server)
             if changes is not None:
                 self._catalog.apply(changes.infos())
@@ -148,9 +151,13 @@ class Poller:
                 url=exc.url,
                 status=404,
             ) from exc
-        self._catalog.replace(await asyncio.to_thread(listing.applications.infos))
+        infos = await asyncio.to_thread(listing.applications.infos)
         if self._heard != server:
+            if self._heard is not None:
+                self._catalog.forget()  # It may not know yet, or any more, what the other knew.
             self._heard, self._server_version = server, 0
+        self._catalog.replace(infos)
+        self._whole = False
 
     async def _changes(self, server: Server) -> Applications | None:
         """The changes of the last minutes; None where they don't lead on from what is known."""

@@ -7,7 +7,8 @@ from typing import Any, cast
 import msgspec
 import pytest
 
-from asyncsd import Instance, ProtocolError, UnreachableError
+from asyncsd import Discovery, Instance, ProtocolError, UnreachableError
+from asyncsd.backends.eureka import EurekaBackend
 from asyncsd.backends.eureka._answers import AbsentError, ForbiddenError, UnavailableError
 from asyncsd.backends.eureka._catalog import Catalog
 from asyncsd.backends.eureka._messages import Listing
@@ -187,7 +188,7 @@ async def test_after_a_long_rest_the_whole_is_asked_for(polled: Polled) -> None:
     assert polled.instances[0].port == 81
 
 
-async def test_another_server_is_asked_for_the_whole(polled: Polled) -> None:
+async def test_another_server_is_asked_for_the_whole_and_doubted_once(polled: Polled) -> None:
     await polled.poller.fresh()
     epoch = polled.catalog.epoch
     polled.servers.server = Server("b", 8761)
@@ -195,7 +196,7 @@ async def test_another_server_is_asked_for_the_whole(polled: Polled) -> None:
         await polled.clock.advance(INTERVAL)
         await polled.poller.fresh()
     assert polled.asked() == ["/apps", "/apps", "/apps/delta"]
-    assert polled.catalog.epoch == epoch
+    assert polled.catalog.epoch == epoch + 1
 
 
 @pytest.mark.parametrize("error", [AbsentError, ForbiddenError, UnavailableError])
@@ -210,16 +211,15 @@ async def test_a_server_without_changes_is_asked_for_the_whole(
     assert polled.ids == ["1"]
 
 
-async def test_a_server_that_began_anew_tells_of_it_by_its_index(polled: Polled) -> None:
+async def test_a_server_that_began_anew_begins_an_epoch(polled: Polled) -> None:
     polled.servers.put("1")
     for _ in range(3):
         await polled.poller.fresh()
         await polled.clock.advance(INTERVAL)
-    version, epoch = polled.catalog.version, polled.catalog.epoch
+    epoch = polled.catalog.epoch
     polled.servers.version, polled.servers.instances, polled.servers.changes = 0, {}, {}
     await polled.poller.fresh()
     assert polled.catalog.epoch > epoch
-    assert polled.catalog.version <= version
     assert polled.ids == []
 
 
@@ -278,6 +278,25 @@ async def test_the_whole_on_demand_is_asked_for_after_what_is_under_way(polled: 
     polled.servers.held.set()
     await asyncio.gather(first, whole)
     assert polled.asked() == ["/apps", "/apps"]
+    await polled.clock.advance(INTERVAL)
+    await polled.poller.fresh()
+    assert polled.asked() == ["/apps/delta"]
+
+
+async def test_an_empty_server_that_takes_over_does_not_empty_a_watch(polled: Polled) -> None:
+    polled.servers.put("1")
+    servers = cast(Any, polled.servers)
+    backend = EurekaBackend(clock=polled.clock)
+    backend._poller._transport = servers
+    async with backend, Discovery(backend, clock=polled.clock) as sd, sd.watch("web") as events:
+        await polled.clock.advance(0.1)
+        assert [instance.id for instance in (await events.get()).snapshot or ()] == ["1"]
+        servers.server, servers.instances, servers.changes = Server("b", 8761), {}, {}
+        await polled.clock.advance(2 * INTERVAL)
+        event = await events.get()
+        assert event.stale
+        assert event.reason == "reset"
+        assert [instance.id for instance in event.snapshot or ()] == ["1"]
 
 
 async def test_instances_keep_their_objects_and_malformed_ones_are_counted(polled: Polled) -> None:
