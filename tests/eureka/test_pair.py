@@ -57,7 +57,7 @@ async def test_a_server_that_preserves_itself_keeps_what_is_not_renewed(
 
 
 async def test_a_frozen_server_is_left_for_the_other(pair: EurekaPair, service: str) -> None:
-    async with EurekaBackend(pair.urls, interval=0.1, timeout=0.5) as backend:
+    async with EurekaBackend(pair.urls, interval=0.1, timeout=1.0) as backend:
         lease = await backend.register(me(service))
         await until(lambda: known_as(pair.servers[1], service, "DOWN"))
         pair.servers[0].freeze()
