@@ -33,7 +33,8 @@ def call(method: str, url: str, body: object = None, authorization: str | None =
 class EurekaServer:
     """One server, which forgets what it knows when it is killed.
 
-    Its lists are half a second old at most, and what isn't renewed goes within half a second.
+    Its lists are a tenth of a second old at most, and what isn't renewed goes half a second after its time,
+    unless it `preserves` itself. With `login`, a name and a password, it serves nobody else.
     """
 
     def __init__(
@@ -48,6 +49,9 @@ class EurekaServer:
         self.port = port or free_ports(1)[0]
         self.host = host
         self.url = f"http://{host}:{self.port}/eureka"
+        self._authorization: str | None = None
+        if login is not None:
+            self._authorization = f"Basic {base64.b64encode(':'.join(login).encode()).decode()}"
         zone = ",".join(f"{peer}/" for peer in peers or (self.url,))
         self._process = Process(
             "eureka",
@@ -64,10 +68,6 @@ class EurekaServer:
             ready=self._answers,
             deadline=50.0,
         )
-
-        self._authorization: str | None = None
-        if login is not None:
-            self._authorization = f"Basic {base64.b64encode(':'.join(login).encode()).decode()}"
 
     def __repr__(self) -> str:
         return f"EurekaServer({self.url}, {self._process!r})"

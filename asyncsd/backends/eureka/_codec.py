@@ -14,8 +14,9 @@ __all__ = ["DRAINED", "application_of", "body_of", "instance_of", "segment", "st
 
 TAGS, WEIGHT, SCHEME, ZONE = "tags", "weight", "scheme", "zone"
 """Keys of the metadata. Spring's balancers read `weight` and `zone` there too."""
-OWN = "asyncsd."
-ID, WARNING, DRAINED = f"{OWN}id", f"{OWN}warning", f"{OWN}drained"
+ID, WARNING, DRAINED = "asyncsd.id", "asyncsd.warning", "asyncsd.drained"
+HIDDEN = {TAGS, ID, WARNING, DRAINED}
+"""What an instance tells elsewhere than in its meta."""
 
 LEASE = 90.0
 """Seconds: Eureka's own, for what has no TTL. Somebody looks every 10 s whether it still stands."""
@@ -121,7 +122,7 @@ def instance_of(info: Info, service: str, *, prefer_ip: bool) -> Instance | None
             host=host,
             port=port.number,
             tags=tags_of(info),
-            meta=Meta({k: v for k, v in metadata.items() if k != TAGS and not k.startswith(OWN)}),
+            meta=Meta({key: value for key, value in metadata.items() if key not in HIDDEN}),
             weight=_weight(metadata.get(WEIGHT)),
             zone=metadata.get(ZONE) or (amazon if isinstance(amazon, str) else None),
             status=status_of(info),

@@ -10,7 +10,7 @@ from asyncsd._tasks import TaskOwner
 
 from ._answers import AbsentError, ForbiddenError, UnavailableError
 from ._catalog import Catalog
-from ._messages import Applications, Listing
+from ._messages import Applications, Info, Listing
 from ._servers import Server
 from ._transport import Transport
 
@@ -22,6 +22,8 @@ FRESH = 1.0
 """Seconds for which a list is good enough for whoever asks: the servers' own are up to 30 s old."""
 COMPLETE = 120.0
 """Seconds after which changes may lack some: the servers keep those of the last three minutes."""
+MANY = 500
+"""Instances that are decoded off the loop: it takes some 20 µs for each."""
 
 
 class Poller:
@@ -140,7 +142,7 @@ class Poller:
         if is_known and not self._whole:
             changes = await self._changes(server)
             if changes is not None:
-                self._catalog.apply(changes.infos())
+                self._catalog.apply(await _infos(changes))
                 if self._catalog.hashcode == changes.hashcode:
                     return
         try:
@@ -151,7 +153,7 @@ class Poller:
                 url=exc.url,
                 status=404,
             ) from exc
-        infos = await asyncio.to_thread(listing.applications.infos)
+        infos = await _infos(listing.applications)
         if self._heard != server:
             if self._heard is not None:
                 self._catalog.forget()  # It may not know yet, or any more, what the other knew.
@@ -170,3 +172,9 @@ class Poller:
             self._catalog.forget()
             return None
         return told
+
+
+async def _infos(told: Applications) -> list[Info]:
+    if sum(len(application.instance) for application in told.application) > MANY:
+        return await asyncio.to_thread(told.infos)
+    return told.infos()

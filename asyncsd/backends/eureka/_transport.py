@@ -26,6 +26,9 @@ log = logging.getLogger("asyncsd.eureka")
 
 T = TypeVar("T")
 
+LARGE = 100_000
+"""Bytes of an answer that is decoded off the loop."""
+
 
 class Transport:
     """Connections to the servers. Each keeps a list of its own, which it replicates to the others.
@@ -90,8 +93,9 @@ class Transport:
         """The `kind` that stands at `path`. AbsentError where nothing does."""
         body = await self._call(server, "GET", path, None)
         try:
-            # Not strict: long numbers are strings.
-            return msgspec.json.decode(body, type=kind, strict=False)
+            if len(body) > LARGE:
+                return await asyncio.to_thread(_decode, body, kind)
+            return _decode(body, kind)
         except (msgspec.DecodeError, UnicodeDecodeError) as exc:
             raise ProtocolError(
                 f"the answer isn't what Eureka gives: {exc}: is it a Eureka server?", url=f"{server}{path}"
@@ -154,3 +158,8 @@ class Transport:
         ) as response:
             after = response.headers.get("Retry-After", "")
             return response.status, await response.read(), float(after) if after.isdecimal() else None
+
+
+def _decode(body: bytes, kind: type[T]) -> T:
+    # Not strict: long numbers are strings.
+    return msgspec.json.decode(body, type=kind, strict=False)

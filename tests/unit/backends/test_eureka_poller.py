@@ -150,6 +150,13 @@ async def test_short_waits_one_after_the_other_poll_no_more_often(
     assert polled.asked() == ["/apps", "/apps/delta", "/apps/delta"]
 
 
+async def test_thousands_are_read_too(polled: Polled) -> None:
+    for number in range(2_000):
+        polled.servers.put(f"{number:04}")
+    await polled.poller.fresh()
+    assert len(polled.instances) == 2_000
+
+
 async def test_changes_that_do_not_lead_to_the_servers_count_bring_the_whole(
     polled: Polled,
 ) -> None:
