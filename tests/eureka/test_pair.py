@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from asyncsd import Health, Registration, TTLCheck
+from asyncsd import Health, Query, Registration, TTLCheck
 from asyncsd.backends.eureka import EurekaBackend
 from tests.eureka.running import fetched, me, running, statuses, until
 from tests.support.eureka import EurekaPair, EurekaServer
@@ -48,12 +48,14 @@ async def test_the_servers_of_the_own_zone_are_asked_first(pair: EurekaPair, ser
 async def test_a_server_that_preserves_itself_keeps_what_is_not_renewed(
     pair: EurekaPair, service: str
 ) -> None:
-    async with EurekaBackend(pair.urls, interval=0.1) as backend:
+    async with EurekaBackend(pair.urls, interval=0.1, wait=0.5) as backend:
         lease = await backend.register(me(service, check=TTLCheck(ttl=1.0)))
         await backend.renew(lease, Health("passing"))
+        reply = await fetched(backend, service, statuses("passing"))
         end = time.time() + 3.0  # Twice the TTL, and two evictions.
         while time.time() < end:
-            await fetched(backend, service, statuses("passing"))
+            reply = await backend.fetch(Query(service), reply.cursor)
+            assert [instance.status for instance in reply.instances] == ["passing"]
 
 
 async def test_a_frozen_server_is_left_for_the_other(pair: EurekaPair, service: str) -> None:
