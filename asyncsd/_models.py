@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from operator import attrgetter
 from typing import Any, Literal, NamedTuple, TypeAlias, overload
 
+from ._errors import BackendError
 from ._values import Meta, as_flag, as_meta, as_name, as_port, as_tags, as_text, url_host
 
 __all__ = [
@@ -295,7 +296,8 @@ class Reply:
     answer at once. It means something to the backend alone. `index` is the registry's number for this
     state, where it has one that only grows: one that goes back tells the watch of a loss of data.
     `known_leader` is False when the registry itself doubts the answer. `skipped` counts items that were
-    left out as malformed.
+    left out as malformed. `error` says that the registry is up and its source can't be read just now: these
+    are the last good instances, and serve on as stale. A backend that can't answer at all raises instead.
     """
 
     instances: tuple[Instance, ...]
@@ -303,6 +305,7 @@ class Reply:
     index: int | None = None
     known_leader: bool = True
     skipped: int = 0
+    error: BackendError | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -313,3 +316,4 @@ class Names:
     cursor: Any = None
     index: int | None = None
     known_leader: bool = True
+    error: BackendError | None = None

@@ -155,7 +155,9 @@ class _Catalogue:
         self._failing = False
 
     def heard(self, answer: Names, *, doubtful: bool, went_back: bool) -> bool:
-        if self._failing:
+        if answer.error is not None:
+            self.failed(answer.error)
+        elif self._failing:
             self._failing = False
             logger.info("the watch of all services has recovered")
         if self.services and not answer.services and (doubtful or self.deadline is not None):
@@ -170,7 +172,8 @@ class _Catalogue:
             if self.deadline is not None:
                 return False
         self.deadline = None
-        self.heard_at = self._clock.time()
+        if answer.error is None:
+            self.heard_at = self._clock.time()
         if self.services == answer.services:
             return False
         self._set(MappingProxyType(dict(answer.services)))

@@ -30,8 +30,8 @@ class WatchHealth:
     `state` is "starting" before the first answer, "failing" while the last fetch has failed. `age` is the
     seconds since the last good answer, None before one. `index` is the registry's. `fetches`, `failures` and
     `resets` count since the start; `skipped` is how many malformed items the last answer had. `next_try` is
-    the seconds until the next fetch while a pause is on. `error` is what the last fetch failed with, or what
-    closed the watch.
+    the seconds until the next fetch while a pause is on. `error` is what the last fetch failed with or told
+    of, or what closed the watch.
     """
 
     state: WatchState
@@ -54,6 +54,8 @@ class Answer(Protocol):
     def index(self) -> int | None: ...
     @property
     def known_leader(self) -> bool: ...
+    @property
+    def error(self) -> BackendError | None: ...
 
 
 A = TypeVar("A", bound=Answer)
@@ -71,7 +73,8 @@ class Sink(Protocol[A_contra]):
     def heard(self, answer: A_contra, *, doubtful: bool, went_back: bool) -> bool:
         """Take an answer, and say whether it changed anything.
 
-        It is doubtful when its index went back, it follows an error, or the registry knew no leader.
+        It is doubtful when its index went back, it follows a failure, or the registry knew no leader. With
+        an error of its own it is what the registry knew before that.
         """
         ...
 
@@ -122,7 +125,8 @@ class Poll(Generic[A]):
         self.fetches = 0
         self.failures = 0
         self.error: DiscoveryError | None = None
-        """What the last fetch failed with."""
+        """What the last fetch failed with, or told of."""
+        self._failing = False
 
     @property
     def next_try(self) -> float | None:
@@ -205,6 +209,7 @@ class Poll(Generic[A]):
 
     def _failed(self, error: DiscoveryError, started: float) -> None:
         self.failures += 1
+        self._failing = True
         self._cursor = None
         self._interval = min(2 * self._interval, self._limits.most_interval)
         self._space(started)
@@ -224,7 +229,8 @@ class Poll(Generic[A]):
 
     def _answered(self, answer: A, started: float) -> None:
         self._reachability.up()
-        failed, self.error = self.error is not None, None
+        failed, self._failing = self._failing, False
+        self.error = answer.error
         self._attempt = 0
         # No index where there used to be one is no better than a lower one.
         went_back = self.index is not None and (answer.index is None or answer.index < self.index)

@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 
 from ._clock import LoopClock
 from ._config import Backoff, Limits
-from ._errors import ClosedError, DiscoveryError
+from ._errors import BackendError, ClosedError, DiscoveryError
 from ._hub import Hub
 from ._models import Event, Instance, Query, Reason, Reply, Snapshot, apart
 from ._poll import Poll, WatchHealth
@@ -135,6 +135,8 @@ class _Belief:
         self.resets = 0
         self.skipped = 0
         self._failing = False
+        self._error: BackendError | None = None
+        """Why the registry tells what it knew before."""
         self._hold: _Hold | None = None
         self._served: Snapshot | None = None
         self._answer: tuple[Instance, ...] | None = None
@@ -153,13 +155,17 @@ class _Belief:
         """
         confirmed, self.confirming = self.confirming, False
         self.skipped = answer.skipped
-        if self._failing:
+        self._error = answer.error
+        if answer.error is not None:
+            self._fails(answer.error)
+        elif self._failing:
             self._failing = False
             logger.info("the watch of %r has recovered", self._query.service)
         now = self._clock.time()
+        heard_at = now if answer.error is None else self.heard_at
         # Tuples compare by identity first: from a backend that keeps its objects this costs little.
         if self._served is not None and answer.instances == self._answer:
-            self.heard_at = now
+            self.heard_at = heard_at
             return self._publish(self._served)
         told, lost = self._compare(answer.instances, went_back)
         fresh = self._snapshot(told)
@@ -177,7 +183,7 @@ class _Belief:
                 self.confirming = True
                 return False
         if self._hold is None:
-            self._known, self._answer, self.heard_at = told, answer.instances, now
+            self._known, self._answer, self.heard_at = told, answer.instances, heard_at
         else:
             self._known, self._answer = {**told, **lost}, None
             if unknown:
@@ -189,13 +195,16 @@ class _Belief:
     def failed(self, error: DiscoveryError) -> None:
         """Say so once an outage, and once more when the error is of another kind."""
         self.confirming = False
+        self._fails(error)
+        latest = self._hub.latest
+        if latest is None or type(latest.error) is not type(error):
+            self._hub.publish(self._served, stale=True, error=error, reason="error", heard_at=self.heard_at)
+
+    def _fails(self, error: DiscoveryError) -> None:
         if not self._failing:
             self._failing = True
             known = "nothing was heard yet" if self._served is None else f"{len(self._served)} serve on"
             logger.warning("the watch of %r fails, %s: %s", self._query.service, known, error)
-        latest = self._hub.latest
-        if latest is None or type(latest.error) is not type(error):
-            self._hub.publish(self._served, stale=True, error=error, reason="error", heard_at=self.heard_at)
 
     def expire(self) -> None:
         """Believe the registry after all, unless it fails: then its next answer is the one to doubt."""
@@ -256,8 +265,15 @@ class _Belief:
         changed, self._served = fresh is not self._served, fresh
         latest = self._hub.latest
         doubted = latest is not None and latest.stale
-        stale = self._hold is not None
-        if changed or stale != doubted or (latest is not None and latest.error is not None):
-            reason = "reset" if stale else reason if doubted else "changed"
-            self._hub.publish(fresh, stale=stale, reason=reason, heard_at=self.heard_at)
+        error = self._error
+        stale = self._hold is not None or error is not None
+        told = None if latest is None else latest.error
+        if changed or stale != doubted or type(told) is not type(error):
+            if error is not None:
+                reason = "error"
+            elif stale:
+                reason = "reset"
+            elif not doubted:
+                reason = "changed"
+            self._hub.publish(fresh, stale=stale, error=error, reason=reason, heard_at=self.heard_at)
         return changed

@@ -253,6 +253,42 @@ async def test_a_failing_watch_logs_its_begin_and_end_once(caplog: pytest.LogCap
     assert "500 from the agent" in caplog.text
 
 
+# An answer that comes with an error: a registry that is up, and can't read its own source.
+
+
+async def test_an_answer_with_an_error_serves_as_stale_and_recovers_without_a_doubt() -> None:
+    async with watching(reply("a", "b", index=7)) as watch:
+        await watch.told()
+        await watch.clock.advance(5.0)
+        (event,) = await watch.events(reply("a", "b", index=7, cursor=8, error=BROKEN), seconds=5.0)
+        assert short(event) == "error:ab?"
+        assert event.error is BROKEN
+        health = watch.watcher.health()
+        assert (health.state, health.error, health.failures) == ("failing", BROKEN, 0)
+        assert health.age is not None
+        assert health.age >= 5.0, "what is stale has the age of the last good answer"
+        assert watch.backend.cursors[-1] == 8
+        assert await watch.told(reply("a", index=9), seconds=1.0) == ["recovered:a"]
+        assert watch.watcher.health().state == "live"
+
+
+async def test_a_watch_that_begins_with_an_error_beside_the_list_serves_it_as_stale() -> None:
+    async with watching(reply("a", index=7, error=BROKEN)) as watch:
+        (event,) = await watch.events()
+        assert (short(event), event.heard_at) == ("error:a?", None)
+        assert await watch.told(reply("a", index=7), seconds=1.0) == ["recovered:a"]
+
+
+async def test_answers_with_errors_are_logged_once_and_told_by_kind(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "asyncsd")
+    async with watching(reply("a")) as watch:
+        await watch.told()
+        lines = [reply("a", error=error) for error in (BROKEN, BROKEN, REFUSED)]
+        assert await watch.told(*lines, seconds=10.0) == ["error:a?", "error:a?"]
+        await watch.told(reply("a"), seconds=10.0)
+    assert [record.levelname for record in caplog.records] == ["WARNING", "INFO"]
+
+
 # An empty answer, and one that lacks known instances.
 
 
