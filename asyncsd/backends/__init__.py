@@ -10,6 +10,7 @@ _MODULES = {
     "consul": "asyncsd.backends.consul",
     "etcd": "asyncsd.backends.etcd",
     "memory": "asyncsd.backends.memory",
+    "static": "asyncsd.backends.static",
     "zk": "asyncsd.backends.zookeeper",
 }
 
