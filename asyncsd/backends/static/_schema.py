@@ -3,7 +3,7 @@
 import difflib
 from collections.abc import Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, TypeAlias, cast
+from typing import Any, TypeAlias, TypeGuard, cast
 
 from asyncsd._models import Instance
 from asyncsd._values import as_host, as_name, as_port, as_tags, as_text
@@ -53,7 +53,9 @@ def told(path: Path) -> str:
 
 def from_document(data: object) -> Services:
     """The services of a file's document. Raises SchemaError."""
-    document = cast("Mapping[object, object]", data) if isinstance(data, Mapping) else {}
+    document: Mapping[object, object] = (
+        cast("Mapping[object, object]", data) if isinstance(data, Mapping) else {}
+    )
     for key in document:
         if key != "services":
             raise SchemaError((str(key),), f"{key} is unknown: all of the file stands under 'services'")
@@ -81,18 +83,21 @@ def as_services(value: object, path: Path) -> Services:
 
 
 def _instances(service: str, entries: object, path: Path) -> Iterator[Instance]:
-    if isinstance(entries, str | Mapping | Instance) or not isinstance(entries, Iterable):
+    if not _is_list(entries):
         text = f"{told(path)} is a list of instances, each an address such as {FORMS} or a table of its own"
-        got: object = entries
-        raise SchemaError(path, f"{text}; got {got!r}", got)
+        raise SchemaError(path, f"{text}; got {entries!r}", entries)
     seen: dict[tuple[str, str, str], Path] = {}
-    for number, entry in enumerate(cast("Iterable[object]", entries)):
+    for number, entry in enumerate(entries):
         here = (*path, number)
         instance = _instance(service, entry, here)
         if (before := seen.setdefault(instance.key, here)) is not here:
             text = f"{told(here)} has the id {instance.id!r} of {told(before)}: give one of them another id"
             raise SchemaError(here, text, entry)
         yield instance
+
+
+def _is_list(value: object) -> TypeGuard[Iterable[object]]:
+    return isinstance(value, Iterable) and not isinstance(value, str | Mapping | Instance)
 
 
 def _instance(service: str, entry: object, path: Path) -> Instance:
