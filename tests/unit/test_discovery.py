@@ -114,7 +114,7 @@ class TestOpening:
             assert isinstance(sd.backend, MemoryBackend)
 
     async def test_from_url_names_the_schemes_there_are(self) -> None:
-        with pytest.raises(ValueError, match=r"consul://, memory://; got 'redis'"):
+        with pytest.raises(ValueError, match=r"consul://, .*, memory://, .*; got 'redis'"):
             Discovery.from_url("redis://localhost")
 
     async def test_closed_while_it_opens_it_leaves_nothing_open(self) -> None:
