@@ -153,6 +153,15 @@ async def test_a_watch_that_begins_while_the_file_is_bad_has_the_old_list(file: 
             assert short(await orders.get()) == "recovered:3"
 
 
+async def test_what_stays_as_it_was_stays_the_same_object(file: Path) -> None:
+    async with StaticBackend(file=file, interval=0.02) as backend:
+        before = await backend.fetch(Query("users"), None)
+        replace(file, text(C, B, orders=[C]))
+        async with asyncio.timeout(10.0):
+            after = await backend.fetch(Query("users"), before.cursor)
+        assert after.instances[1] is before.instances[1]
+
+
 async def test_each_error_is_logged_once_and_the_recovery_too(
     file: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -294,6 +303,21 @@ async def test_a_file_is_read_once_it_stays_as_it_is(file: Path) -> None:
         await pass_(clock, 0.4)
         assert disk.reads == 2
         assert len((await backend.fetch(Query("users"), None)).instances) == 1
+
+
+async def test_an_error_that_stays_is_no_news(file: Path, caplog: pytest.LogCaptureFixture) -> None:
+    clock = FakeClock()
+    backend = StaticBackend(file=file, clock=clock)
+    disk = Disk(backend)
+    async with backend:
+        write(file, text("10.0.0.1"))
+        await pass_(clock, 2.0)
+        reply, reads = await backend.fetch(Query("users"), None), disk.reads
+        write(file, text("10.0.0.1") + "# still\n")
+        await pass_(clock, 2.0)
+        assert disk.reads > reads
+        assert (await backend.fetch(Query("users"), None)).cursor == reply.cursor
+    assert len([record for record in caplog.records if record.levelname == "WARNING"]) == 1
 
 
 async def test_a_file_that_is_away_for_a_moment_is_no_error(file: Path) -> None:

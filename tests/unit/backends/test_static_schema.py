@@ -1,5 +1,6 @@
 """What a static list may look like, and what is said of one that doesn't."""
 
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -216,6 +217,22 @@ def test_what_is_no_regular_file_is_not_read(tmp_path: Path) -> None:
     found = ListFile(tmp_path / "b.toml").read()
     assert found is not None
     assert str(found[1]) == f"{tmp_path}/b.toml: there is no such file: create it, or mend the path"
+
+
+def test_what_is_written_to_while_it_is_read_is_not_believed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file, fstat = tmp_path / "a.toml", os.fstat
+    file.write_text(TOML)
+
+    def written(descriptor: int) -> os.stat_result:
+        file.write_text("[services]")
+        return fstat(descriptor)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fstat", written)
+        assert ListFile(file).read() is None
+    assert ListFile(file).read() is not None
 
 
 # In the program, and by a URL.
