@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 import pytest
 
@@ -48,6 +49,20 @@ async def test_a_subscriber_gets_what_is_known_and_then_each_change() -> None:
         assert repr(watcher) == "NamesWatcher(live, 2 services, 3 fetches)"
     await running
     assert [services async for services in subscription] == []
+
+
+async def test_names_that_come_with_an_error_are_told_and_so_is_the_error() -> None:
+    async with watching(names("a")) as (backend, watcher, clock):
+        backend.say(replace(names("a", "b", index=2), error=REFUSED))
+        await clock.advance(1.0)
+        assert sorted(watcher.services or ()) == ["a", "b"]
+        health = watcher.health()
+        assert (health.state, health.error, health.failures) == ("failing", REFUSED, 0)
+        assert health.age is not None
+        assert health.age > 0.0
+        backend.say(names("a", index=3))
+        await clock.advance(1.0)
+        assert (watcher.health().state, sorted(watcher.services or ())) == ("live", ["a"])
 
 
 async def test_a_slow_subscriber_gets_the_latest_only() -> None:

@@ -1,6 +1,7 @@
 """Following a file: it is looked at every so often, and read once it has changed and stays as it is."""
 
 import asyncio
+import logging
 from collections.abc import Callable
 from typing import TypeAlias, TypeVar
 
@@ -13,6 +14,8 @@ from ._file import ListFile, State
 from ._schema import Services
 
 __all__ = ["Follower"]
+
+log = logging.getLogger("asyncsd.static")
 
 T = TypeVar("T")
 
@@ -58,6 +61,13 @@ class Follower:
         await self._tasks.aclose()
 
     async def _run(self) -> None:
+        try:
+            await self._follow()
+        except Exception as bug:
+            log.exception("following %s died of a bug", self._file)
+            self._say(UnreachableError(f"{self._file}: it isn't followed any more, for a bug: {bug!r}"))
+
+    async def _follow(self) -> None:
         await self._read()
         while True:
             await self._clock.sleep(self._interval)

@@ -364,6 +364,25 @@ async def test_closing_while_the_file_system_hangs_takes_no_time(file: Path) -> 
     disk.go_on()
 
 
+async def test_a_bug_is_logged_and_told_and_the_list_serves_on(
+    file: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    backend = StaticBackend(file=file, interval=0.02)
+    disk = Disk(backend)
+    async with backend, asyncio.timeout(10.0):
+        before = await backend.fetch(Query("users"), None)
+        disk.state = lambda: 1 / 0  # type: ignore[method-assign]
+        after = await backend.fetch(Query("users"), before.cursor)
+        assert after.instances == before.instances
+        assert "it isn't followed any more, for a bug: ZeroDivisionError" in str(after.error)
+    assert "Traceback" in caplog.text
+    disk = Disk(backend := StaticBackend(file=file))
+    disk.read = lambda: 1 / 0  # type: ignore[method-assign]
+    async with backend, asyncio.timeout(10.0):
+        with pytest.raises(UnreachableError, match="for a bug"):
+            await backend.fetch(Query("users"), None)
+
+
 async def test_opening_that_is_cancelled_leaves_nothing(file: Path) -> None:
     backend = StaticBackend(file=file)
     disk = Disk(backend)

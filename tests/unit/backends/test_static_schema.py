@@ -156,7 +156,9 @@ def test_what_is_wrong_is_said_with_its_line_and_key(tmp_path: Path, old: str, n
         ("      port:", "     port:", "it is no YAML: "),
         ("status: warning", "status: !!python/name:os.system", "line 13: it is no YAML: could not determine"),
         ("services:", "---\na: 1\n---\nservices:", "it is no YAML: but found another document"),
-        ("id: orders-1", "id: 2026-13-45", "it is no YAML: month must be in 1..12"),
+        ("id: orders-1", "id: 2026-13-45", "it is no YAML: ValueError: month must be in 1..12"),
+        ("id: orders-1", "id: !!bool x", "it is no YAML: KeyError: 'x'"),
+        ("id: orders-1", "id: !!timestamp x", "it is no YAML: AttributeError: "),
         ("id: orders-1", "id: \x07", "line 9: it is no YAML: special characters are not allowed"),
     ],
 )
