@@ -86,7 +86,7 @@ def _instances(service: str, entries: object, path: Path) -> Iterator[Instance]:
     if not _is_list(entries):
         text = f"{told(path)} is a list of instances, each an address such as {FORMS} or a table of its own"
         raise SchemaError(path, f"{text}; got {entries!r}", entries)
-    seen: dict[tuple[str, str, str], Path] = {}
+    seen: dict[tuple[str, ...], Path] = {}
     for number, entry in enumerate(entries):
         here = (*path, number)
         instance = _instance(service, entry, here)
