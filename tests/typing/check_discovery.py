@@ -32,6 +32,7 @@ from asyncsd import (
 )
 from asyncsd.backends.consul import ConsulBackend
 from asyncsd.backends.dns import DNSBackend
+from asyncsd.backends.static import StaticBackend
 from asyncsd.testing import MemoryBackend
 
 ME = Registration(service="users", port=80, check=HTTPCheck("/health"))
@@ -81,6 +82,7 @@ async def registering_needs_a_backend_that_can(
     any_url: Discovery[Any],
     read_only: Discovery[ReadOnly],
     names: Discovery[DNSBackend],
+    static: Discovery[StaticBackend],
     perhaps_read_only: Discovery[Backend],
 ) -> None:
     async with consul.register(ME, timeout=2.0, required=True, drain=3.0) as registration:
@@ -91,6 +93,7 @@ async def registering_needs_a_backend_that_can(
         assert_type(await registration.wait_for("registered", "failing"), RegistrationState)
         await registration.update(tags=("v2",), meta={"zone": "b"}, weight=lambda: 3)
     any_url.register(ME)
+    static.register(ME)  # type: ignore[misc]  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType]
     read_only.register(ME)  # type: ignore[misc]  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType]
     names.register(ME)  # type: ignore[misc]  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType]
     perhaps_read_only.register(ME)  # type: ignore[misc]  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType]
