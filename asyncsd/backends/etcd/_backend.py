@@ -7,7 +7,7 @@ from typing import Any, Self
 
 from asyncsd._checks import Health
 from asyncsd._clock import LoopClock
-from asyncsd._errors import NotRegisteredError, UnsupportedError
+from asyncsd._errors import NotRegisteredError
 from asyncsd._models import Names, Query, Reply
 from asyncsd._protocols import Clock, Lease
 from asyncsd._registration import Record
@@ -15,7 +15,8 @@ from asyncsd._tasks import finish
 from asyncsd._values import as_flag, as_text, duration
 from asyncsd.backends._shared._endpoints import parse_endpoints
 from asyncsd.backends._shared._lifetime import Lifetime
-from asyncsd.backends._shared._local import is_loopback, local_host
+from asyncsd.backends._shared._local import LocalHost
+from asyncsd.backends._shared._refusals import refuse_unknown
 from asyncsd.backends._shared._tls import TLS, File
 
 from ._keys import Decoder, Keys, Span
@@ -97,7 +98,7 @@ class EtcdBackend:
         self._registry = Registry(self._transport, self._keys)
         self._watch = Watch(self._transport, self._clock, self._keys)
         self._lifetime = Lifetime("EtcdBackend")
-        self._warned = False
+        self._local = LocalHost("etcd", self._endpoints, log=log)
         self._shown: dict[str, object] = {
             **({"prefix": prefix} if prefix != "services" else {}),
             **({"user": user} if user is not None else {}),
@@ -139,7 +140,7 @@ class EtcdBackend:
         "stale" reads what the server itself knows, unless `max_stale` bounds it: etcd doesn't tell how old
         that is, so that a bounded read is an exact one.
         """
-        _refuse_unknown(query)
+        refuse_unknown(query, "etcd")
         is_local = query.consistency == "stale" and query.max_stale is None
         async with self._lifetime.call():
             span = self._keys.service(query.service)
@@ -168,17 +169,7 @@ class EtcdBackend:
         Where all servers are on this machine that is 127.0.0.1, and a warning is logged.
         """
         async with self._lifetime.call():
-            for endpoint in self._endpoints:
-                if not is_loopback(endpoint.host):
-                    return await local_host(endpoint.host, endpoint.port, url=str(endpoint))
-        if not self._warned:
-            self._warned = True
-            log.warning(
-                "etcd is asked at %s: what registers without host= gets 127.0.0.1, which other machines "
-                "can't call",
-                self._endpoints[0],
-            )
-        return "127.0.0.1"
+            return await self._local.find()
 
     async def register(self, record: Record, previous: Lease | None = None) -> Lease:
         """Put the record's key, with the lease of `previous` while that lives, else with a new one.
@@ -224,10 +215,3 @@ class EtcdBackend:
         found = await self._transport.call("/v3/kv/range", request, Range)
         self._watch.seen(found.header.revision)
         return found
-
-
-def _refuse_unknown(query: Query) -> None:
-    """UnsupportedError for what etcd has nothing of: passed over, it would widen the answer."""
-    for name in ("datacenter", "filter", "node_meta"):
-        if getattr(query, name):
-            raise UnsupportedError(f"etcd has no {name}, which Query.{name} asks for: use tags")

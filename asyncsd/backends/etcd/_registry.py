@@ -5,11 +5,12 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from asyncsd._checks import Health, TTLCheck
-from asyncsd._errors import BackendError, NotRegisteredError, UnreachableError, UnsupportedError
+from asyncsd._checks import Health
+from asyncsd._errors import BackendError, NotRegisteredError, UnreachableError
 from asyncsd._models import Status
 from asyncsd._protocols import Lease
 from asyncsd._registration import Record
+from asyncsd.backends._shared._refusals import refuse_checks
 from asyncsd.backends._shared._value import status_of, value_of
 
 from ._answers import LeaseGoneError, UnavailableError, error_of
@@ -46,7 +47,7 @@ class Registry:
 
     async def register(self, record: Record, previous: Lease | None) -> Lease:
         """Put the record, in place of what stands under its key; a status that stands is kept."""
-        refuse_checks(record)
+        refuse_checks(record, "etcd")
         before: Standing | None = previous.state if previous is not None else None
         if before is not None and previous is not None and previous.record.ttl == record.ttl:
             standing = Standing(before.lease, before.status, before.drained)
@@ -174,16 +175,6 @@ class Registry:
 
     def _lease(self, record: Record, standing: Standing) -> Lease:
         return Lease(record, where=str(self._transport.endpoint), state=standing)
-
-
-def refuse_checks(record: Record) -> None:
-    """UnsupportedError for a check that somebody else would have to run."""
-    for check in record.checks:
-        if not isinstance(check, TTLCheck):
-            raise UnsupportedError(
-                f"etcd runs no checks, and {type(check).__name__} needs a registry that does: "
-                "use TTLCheck, or run_checks=True"
-            )
 
 
 def _first(record: Record) -> Status:

@@ -7,7 +7,7 @@ from typing import Self
 
 from asyncsd._checks import Health
 from asyncsd._clock import LoopClock
-from asyncsd._errors import NotRegisteredError, UnsupportedError
+from asyncsd._errors import NotRegisteredError
 from asyncsd._models import Instance, Names, Query, Reply
 from asyncsd._protocols import Clock, Lease
 from asyncsd._registration import Record
@@ -16,7 +16,8 @@ from asyncsd._values import as_flag, as_text, duration
 from asyncsd.backends._shared._credentials import Credentials
 from asyncsd.backends._shared._endpoints import parse_endpoints
 from asyncsd.backends._shared._lifetime import Lifetime
-from asyncsd.backends._shared._local import is_loopback, local_host
+from asyncsd.backends._shared._local import LocalHost
+from asyncsd.backends._shared._refusals import refuse_unknown
 from asyncsd.backends._shared._tls import TLS, File
 from asyncsd.backends._shared._value import Readings
 
@@ -106,7 +107,7 @@ class Etcd2Backend:
         self._registry = Registry(self._transport, self._keys)
         self._watch = Watch(self._transport, self._keys, clock=self._clock)
         self._lifetime = Lifetime("Etcd2Backend")
-        self._warned = False
+        self._local = LocalHost("etcd", self._endpoints, log=log)
         self._shown: dict[str, object] = {
             **({"prefix": prefix} if prefix != "services" else {}),
             **({"user": user} if user is not None else {}),
@@ -149,7 +150,7 @@ class Etcd2Backend:
         server that told of the change. "stale" reads what a server itself knows, unless `max_stale` bounds
         it: etcd doesn't tell how old that is.
         """
-        _refuse_unknown(query)
+        refuse_unknown(query, "etcd")
         is_stale = query.consistency == "stale" and query.max_stale is None
         exact = not is_stale and (cursor is None or query.consistency != "default")
         async with self._lifetime.call():
@@ -176,17 +177,7 @@ class Etcd2Backend:
         Where all servers are on this machine that is 127.0.0.1, and a warning is logged.
         """
         async with self._lifetime.call():
-            for endpoint in self._endpoints:
-                if not is_loopback(endpoint.host):
-                    return await local_host(endpoint.host, endpoint.port, url=str(endpoint))
-        if not self._warned:
-            self._warned = True
-            log.warning(
-                "etcd is asked at %s: what registers without host= gets 127.0.0.1, which other machines "
-                "can't call",
-                self._endpoints[0],
-            )
-        return "127.0.0.1"
+            return await self._local.find()
 
     async def register(self, record: Record, previous: Lease | None = None) -> Lease:
         """Put the record's key, in place of what stands there, whose status is kept."""
@@ -252,10 +243,3 @@ class Etcd2Backend:
 
     def _read(self, folder: str, answer: Answer) -> tuple[tuple[Instance, ...], int]:
         return self._readings.read(folder, answer.node.leaves())
-
-
-def _refuse_unknown(query: Query) -> None:
-    """UnsupportedError for what etcd has nothing of: passed over, it would widen the answer."""
-    for name in ("datacenter", "filter", "node_meta"):
-        if getattr(query, name):
-            raise UnsupportedError(f"etcd has no {name}, which Query.{name} asks for: use tags")

@@ -5,11 +5,12 @@ import math
 import secrets
 from dataclasses import dataclass
 
-from asyncsd._checks import Health, TTLCheck
-from asyncsd._errors import NotRegisteredError, UnsupportedError
+from asyncsd._checks import Health
+from asyncsd._errors import NotRegisteredError
 from asyncsd._models import Status
 from asyncsd._protocols import Lease
 from asyncsd._registration import Record
+from asyncsd.backends._shared._refusals import refuse_checks
 from asyncsd.backends._shared._value import owner_of, status_of, value_of
 
 from ._answers import ConflictError, MissingError, Node
@@ -45,7 +46,7 @@ class Registry:
 
     async def register(self, record: Record, previous: Lease | None) -> Lease:
         """Put the record, in place of what stands under its key; a status that stands is kept."""
-        refuse_checks(record)
+        refuse_checks(record, "etcd")
         before: Standing | None = previous.state if previous is not None else None
         if previous is None or before is None:
             # Drawn by `secrets`: workers that were forked from one process share every random.Random.
@@ -166,15 +167,6 @@ class Registry:
             f"{lease.record.id!r} isn't registered any more: its key is gone",
             url=str(self._transport.endpoint),
         )
-
-
-def refuse_checks(record: Record) -> None:
-    """UnsupportedError for a check that somebody else would have to run."""
-    for check in record.checks:
-        if not isinstance(check, TTLCheck):
-            raise UnsupportedError(
-                f"etcd runs no checks, and {type(check).__name__} needs a registry that does: use TTLCheck"
-            )
 
 
 def _value(record: Record, standing: Standing) -> bytes:

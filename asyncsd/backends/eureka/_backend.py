@@ -7,14 +7,14 @@ from typing import Any, Self
 
 from asyncsd._checks import Health
 from asyncsd._clock import LoopClock
-from asyncsd._errors import UnsupportedError
 from asyncsd._models import Names, Query, Reply
 from asyncsd._protocols import Clock, Lease
 from asyncsd._registration import Record
 from asyncsd._tasks import finish
 from asyncsd._values import as_flag, as_text, duration
 from asyncsd.backends._shared._lifetime import Lifetime
-from asyncsd.backends._shared._local import local_host
+from asyncsd.backends._shared._local import LocalHost
+from asyncsd.backends._shared._refusals import refuse_unknown
 from asyncsd.backends._shared._tls import TLS, File
 
 from ._catalog import Catalog
@@ -107,7 +107,7 @@ class EurekaBackend:
         self._poller = Poller(self._transport, self._catalog, clock=self._clock, interval=interval)
         self._registry = Registry(self._transport, zone=zone)
         self._lifetime = Lifetime("EurekaBackend")
-        self._warned = False
+        self._local = LocalHost("Eureka", self._servers, log=log)
         self._shown: dict[str, object] = {
             **({"zone": zone} if zone is not None else {}),
             **({"prefer_ip": True} if prefer_ip else {}),
@@ -150,7 +150,7 @@ class EurekaBackend:
         Without one the servers are asked at once, unless they were within the last second. A "consistent"
         read asks for the whole list: Eureka has no consistency to offer.
         """
-        _refuse_unknown(query)
+        refuse_unknown(query, "Eureka")
         async with self._lifetime.call():
             if cursor is None:
                 await self._poller.fresh(whole=query.consistency == "consistent")
@@ -192,17 +192,7 @@ class EurekaBackend:
         Where all of them are on this machine that is 127.0.0.1, and a warning is logged.
         """
         async with self._lifetime.call():
-            for server in self._servers:
-                if not server.is_local:
-                    return await local_host(server.host, server.port, url=str(server))
-        if not self._warned:
-            self._warned = True
-            log.warning(
-                "Eureka is asked at %s: what registers without host= gets 127.0.0.1, which other machines "
-                "can't call",
-                self._servers[0],
-            )
-        return "127.0.0.1"
+            return await self._local.find()
 
     async def register(self, record: Record, previous: Lease | None = None) -> Lease:
         """Post the record. What stands under its id is replaced in place and keeps its status."""
@@ -226,10 +216,3 @@ class EurekaBackend:
         """Remove the instance; what somebody else has registered since stays."""
         async with self._lifetime.call():
             await self._registry.deregister(lease)
-
-
-def _refuse_unknown(query: Query) -> None:
-    """UnsupportedError for what Eureka has nothing of: passed over, it would widen the answer."""
-    for name in ("datacenter", "filter", "node_meta"):
-        if getattr(query, name):
-            raise UnsupportedError(f"Eureka has no {name}, which Query.{name} asks for: use tags")

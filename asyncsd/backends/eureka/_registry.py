@@ -6,11 +6,12 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 
-from asyncsd._checks import Health, TTLCheck
-from asyncsd._errors import BackendError, NotRegisteredError, UnsupportedError
+from asyncsd._checks import Health
+from asyncsd._errors import BackendError, NotRegisteredError
 from asyncsd._models import Status
 from asyncsd._protocols import Lease
 from asyncsd._registration import Record
+from asyncsd.backends._shared._refusals import refuse_checks
 
 from ._answers import AbsentError
 from ._codec import DRAINED, application_of, body_of, eureka_status, segment, status_of
@@ -54,7 +55,7 @@ class Registry:
 
     async def register(self, record: Record, previous: Lease | None) -> Lease:
         """Post the record, in place of what stands under its id; a status that stands is kept."""
-        refuse_checks(record)
+        refuse_checks(record, "Eureka")
         before: Standing | None = previous.state if previous is not None else None
         found = await self._find(record)
         initial: Status = record.checks[0].initial_status if record.checks else "passing"
@@ -168,12 +169,3 @@ class Registry:
 
 def _path(record: Record) -> str:
     return f"/apps/{application_of(record.service)}/{segment(record.id)}"
-
-
-def refuse_checks(record: Record) -> None:
-    """UnsupportedError for a check that somebody else would have to run."""
-    for check in record.checks:
-        if not isinstance(check, TTLCheck):
-            raise UnsupportedError(
-                f"Eureka runs no checks, and {type(check).__name__} needs a registry that does: use TTLCheck"
-            )

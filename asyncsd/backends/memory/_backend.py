@@ -4,11 +4,12 @@ import asyncio
 from collections.abc import Callable
 from typing import Any, Self, TypeVar
 
-from asyncsd._checks import Health, TTLCheck
-from asyncsd._errors import ClosedError, NotRegisteredError, UnsupportedError
+from asyncsd._checks import Health
+from asyncsd._errors import ClosedError, NotRegisteredError
 from asyncsd._models import Instance, Names, Query, Reply
 from asyncsd._protocols import Clock, Lease
 from asyncsd._registration import Record
+from asyncsd.backends._shared._refusals import refuse_checks
 
 from ._registry import MemoryRegistry
 from ._waiters import NAMES, Topic, Waiter, observation
@@ -160,12 +161,7 @@ class MemoryBackend:
         What stands under its id is replaced in place and keeps its status.
         """
         self._check()
-        for check in record.checks:
-            if not isinstance(check, TTLCheck):
-                raise UnsupportedError(
-                    f"MemoryBackend runs no checks, and {type(check).__name__} needs a registry that does: "
-                    "use TTLCheck"
-                )
+        refuse_checks(record, "MemoryBackend")
         self._registry.register(record)
         return Lease(record, where="memory")
 

@@ -7,16 +7,17 @@ from collections.abc import AsyncGenerator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, NamedTuple, Self
 
-from asyncsd._checks import Health, TTLCheck
+from asyncsd._checks import Health
 from asyncsd._clock import LoopClock
-from asyncsd._errors import ClosedError, UnreachableError, UnsupportedError
+from asyncsd._errors import ClosedError, UnreachableError
 from asyncsd._models import Names, Query, Reply
 from asyncsd._protocols import Clock, Lease
 from asyncsd._registration import Record
 from asyncsd._tasks import TaskOwner, finish
 from asyncsd._values import as_flag, duration
 from asyncsd.backends._shared._lifetime import Lifetime
-from asyncsd.backends._shared._local import is_loopback, local_host
+from asyncsd.backends._shared._local import LocalHost
+from asyncsd.backends._shared._refusals import refuse_checks, refuse_unknown
 from asyncsd.backends._shared._tls import TLS, File
 
 from ._address import join, node_name, parse_addresses, parse_path
@@ -123,7 +124,7 @@ class ZooKeeperBackend:
         self._opened: Opened | None = None
         self._observers = Waiters(self._clock)
         self._held: dict[str, Held] = {}
-        self._warned = False
+        self._local = LocalHost("ZooKeeper", self._addresses, log=log)
 
     def __repr__(self) -> str:
         shown = [repr(",".join(map(str, self._addresses)))]
@@ -215,7 +216,7 @@ class ZooKeeperBackend:
 
         With `consistency="consistent"` the server first catches up with the leader.
         """
-        _refuse_unknown(query)
+        refuse_unknown(query, "ZooKeeper")
         async with self._call() as opened:
             return await opened.catalog.fetch(query, cursor)
 
@@ -230,29 +231,14 @@ class ZooKeeperBackend:
         Where all of them are on this machine that is 127.0.0.1, and a warning is logged.
         """
         async with self._lifetime.call():
-            for address in self._addresses:
-                if not is_loopback(address.host):
-                    return await local_host(address.host, address.port, url=self._where)
-        if not self._warned:
-            self._warned = True
-            log.warning(
-                "ZooKeeper is asked at %s: what registers without host= gets 127.0.0.1, which other machines "
-                "can't call",
-                self._where,
-            )
-        return "127.0.0.1"
+            return await self._local.find()
 
     async def register(self, record: Record, previous: Lease | None = None) -> Lease:
         """Make the instance's node; a check other than TTLCheck is an UnsupportedError.
 
         What stands under its id is replaced in place; what this backend registered keeps its status.
         """
-        for check in record.checks:
-            if not isinstance(check, TTLCheck):
-                raise UnsupportedError(
-                    f"ZooKeeper runs no checks, and {type(check).__name__} needs a registry that does: "
-                    "use TTLCheck, or run_checks=True"
-                )
+        refuse_checks(record, "ZooKeeper")
         async with self._call() as opened:
             new = Entry(self._root, record, opened.session, self._clock)
             held = self._held.get(new.path)
@@ -308,10 +294,3 @@ def _entry(lease: Lease) -> Entry:
     if not isinstance(lease.state, Entry):
         raise UnreachableError(f"{lease.record.id!r} got no answer when it was registered", url=lease.where)
     return lease.state
-
-
-def _refuse_unknown(query: Query) -> None:
-    """UnsupportedError for what ZooKeeper has nothing of: passed over, it would widen the answer."""
-    for name in ("datacenter", "filter", "node_meta"):
-        if getattr(query, name):
-            raise UnsupportedError(f"ZooKeeper has no {name}, which Query.{name} asks for: use tags")
