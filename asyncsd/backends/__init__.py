@@ -8,6 +8,7 @@ __all__ = ["from_url"]
 
 _MODULES = {
     "consul": "asyncsd.backends.consul",
+    "dns": "asyncsd.backends.dns",
     "etcd": "asyncsd.backends.etcd",
     "memory": "asyncsd.backends.memory",
     "zk": "asyncsd.backends.zookeeper",

@@ -1,13 +1,22 @@
-"""A registrar that runs, and waiting for what becomes of it."""
+"""What the tests have in common: which servers, a registrar that runs, and waiting for what becomes of it."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
+import pytest
+
 from asyncsd import Instance, Query, Reply
 from asyncsd._registrar import Registrar
 from asyncsd._registration import Registration
+
+both = pytest.mark.parametrize(
+    "program",
+    [pytest.param(name, marks=pytest.mark.server(name)) for name in ("etcd", "etcd34")],
+    indirect=True,
+)
+"""Of a test, or a module: it runs on the newest etcd and on the oldest that is supported."""
 
 
 @asynccontextmanager

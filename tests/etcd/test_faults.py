@@ -5,19 +5,21 @@ import asyncio
 import pytest
 
 from asyncsd import BackendError, Discovery, Health, Query, Registration, TTLCheck, UnreachableError
-from asyncsd.backends.etcd import EtcdBackend
-from tests.etcd.running import fetched, running, until
+from asyncsd.backends.etcd import EtcdBackend, _streams
+from asyncsd.testing import FakeClock
+from tests.etcd.running import both, fetched, running, until
 from tests.support.etcd import EtcdServer
 
 pytestmark = pytest.mark.server("etcd")
 
-ME = Registration(service="greeter", host="10.0.0.7", port=80, id="g1", check=TTLCheck(ttl=3.0))
+ME = Registration(service="greeter", host="10.0.0.7", port=80, id="g1", check=TTLCheck(ttl=2.0))
 
 
 def passing(found: object) -> bool:
     return [instance.status for instance in found] == ["passing"]  # type: ignore[attr-defined]
 
 
+@both
 async def test_a_server_killed_and_restarted_costs_nothing(server: EtcdServer) -> None:
     async with Discovery(EtcdBackend(server.url)) as sd, sd.register(ME, required=True) as registration:
         balancer = sd.balancer("greeter")
@@ -33,7 +35,12 @@ async def test_a_server_killed_and_restarted_costs_nothing(server: EtcdServer) -
     assert await server.keys() == {}
 
 
-async def test_a_waiting_fetch_ends_when_its_server_does(server: EtcdServer, backend: EtcdBackend) -> None:
+@both
+async def test_a_waiting_fetch_ends_when_its_server_does(
+    server: EtcdServer, backend: EtcdBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # One that is asked to stop leaves watches open for 5 s, and takes no new connections.
+    monkeypatch.setattr(_streams, "SILENCE", 0.5)
     for end in (server.kill, server.terminate):
         reply = await backend.fetch(Query("greeter"), None)
         waiting = asyncio.create_task(backend.fetch(Query("greeter"), reply.cursor))
@@ -45,8 +52,11 @@ async def test_a_waiting_fetch_ends_when_its_server_does(server: EtcdServer, bac
         await server.start()
 
 
-async def test_a_frozen_server_is_noticed_by_a_waiting_fetch(server: EtcdServer) -> None:
-    async with EtcdBackend(server.url, timeout=1.0) as backend:
+async def test_a_frozen_server_is_noticed_by_a_waiting_fetch(
+    server: EtcdServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_streams, "SILENCE", 0.5)
+    async with EtcdBackend(server.url, timeout=0.5) as backend:
         reply = await backend.fetch(Query("greeter"), None)
         waiting = asyncio.create_task(backend.fetch(Query("greeter"), reply.cursor))
         await server.watched()
@@ -70,6 +80,7 @@ async def test_a_registration_comes_back_after_a_freeze_longer_than_its_lease(se
         await fetched(backend, "greeter", passing)
 
 
+@both
 async def test_wiped_data_is_registered_again_and_told_by_the_index(server: EtcdServer) -> None:
     async with EtcdBackend(server.url) as backend, running(backend, ME) as registrar:
         for number in range(20):
@@ -107,17 +118,22 @@ async def test_a_server_that_is_away_is_named_with_the_reason() -> None:
 
 
 async def test_a_watch_on_a_dead_server_is_no_busy_loop(server: EtcdServer) -> None:
-    async with Discovery(EtcdBackend(server.url)) as sd:
-        async with sd.watch("greeter") as events:
-            await events.get()
-            server.kill()
-            while not (await events.get()).stale:
-                pass
-            fetches = events.health().fetches
-            await asyncio.to_thread(server.terminate)
-            done, _ = await asyncio.wait((asyncio.ensure_future(asyncio.sleep(2)),))
-            assert done
-            assert events.health().fetches - fetches <= 10
+    clock = FakeClock()
+    async with (
+        Discovery(EtcdBackend(server.url, clock=clock), clock=clock) as sd,
+        sd.watch("greeter") as events,
+    ):
+        await events.get()
+        server.kill()
+        coming = asyncio.create_task(events.get())
+        async with asyncio.timeout(10):
+            while not coming.done():
+                await clock.advance(0.1)
+        assert (await coming).stale
+        fetches = events.health().fetches
+        for _ in range(60):
+            await clock.advance(1.0)
+        assert 10 <= events.health().fetches - fetches <= 100
 
 
 async def test_a_full_store_is_an_error_that_says_so() -> None:

@@ -7,7 +7,8 @@ import pytest
 from asyncsd import Query, UnsupportedError
 from asyncsd.backends import from_url
 from asyncsd.backends.etcd import EtcdBackend
-from tests.etcd.running import fetched
+from asyncsd.backends.etcd._watch import FEW
+from tests.etcd.running import both, fetched
 from tests.support.etcd import EtcdServer
 
 pytestmark = pytest.mark.server("etcd")
@@ -33,9 +34,8 @@ async def test_values_of_others_are_read(
 
 
 async def test_malformed_values_are_counted_and_left_out(server: EtcdServer, backend: EtcdBackend) -> None:
-    for number, value in enumerate(
-        ["", "{", "[]", '{"host": 1}', '{"host": ""}', "a b", "h:99999999", b"\xff"]
-    ):
+    bad: list[str | bytes] = ["", "{", "[]", '{"host": 1}', '{"host": ""}', "a b", "h:99999999", b"\xff"]
+    for number, value in enumerate(bad):
         await server.put(f"/services/users/bad-{number}", value)
     await server.put("/services/users/good", "10.0.0.7:80")
     reply = await backend.fetch(Query("users"), None)
@@ -53,6 +53,7 @@ async def test_an_instance_keeps_its_object_while_its_value_stays(
     assert any(instance is before for instance in after)
 
 
+@both
 async def test_a_compacted_cursor_is_read_from_anew(server: EtcdServer, backend: EtcdBackend) -> None:
     before = await backend.fetch(Query("users"), None)
     for number in range(5):
@@ -86,6 +87,32 @@ async def test_other_prefixes_and_services_of_like_names_wake_nobody(server: Etc
         done, _ = await asyncio.wait((coming,), timeout=0.5)
         assert not done
         assert (await coming).instances == before.instances
+
+
+@both
+async def test_many_watches_are_few_connections_and_each_hears_of_its_own(
+    server: EtcdServer, backend: EtcdBackend
+) -> None:
+    names = [f"service-{number}" for number in range(60)]
+    before = [await backend.fetch(Query(name), None) for name in names]
+    waits = [
+        asyncio.create_task(backend.fetch(Query(name), reply.cursor))
+        for name, reply in zip(names, before, strict=True)
+    ]
+    await server.watched(FEW + 1)
+    for number in (59, 3):
+        await server.put(f"/services/{names[number]}/a", "10.0.0.7:80")
+        done, _ = await asyncio.wait(waits, timeout=10, return_when=asyncio.FIRST_COMPLETED)
+        assert done == {waits[number]}
+        # Waiting on, it is one of many.
+        waits[number] = asyncio.create_task(
+            backend.fetch(Query(names[number]), waits[number].result().cursor)
+        )
+    async with asyncio.timeout(10):
+        for number, name in enumerate(names):
+            assert await asyncio.to_thread(server.watchers) <= FEW + 1
+            await server.put(f"/services/{name}/b", "10.0.0.8:80")
+            assert [instance.id for instance in (await waits[number]).instances][-1] == "b"
 
 
 async def test_what_etcd_cannot_choose_by_is_refused(backend: EtcdBackend) -> None:

@@ -9,7 +9,7 @@ import pytest
 from asyncsd import Health, HTTPCheck, Lease, NotRegisteredError, Registration, TTLCheck, UnsupportedError
 from asyncsd._registration import Record
 from asyncsd.backends.etcd import EtcdBackend
-from tests.etcd.running import fetched, running, until
+from tests.etcd.running import both, fetched, running, until
 from tests.support.etcd import EtcdServer, b64
 
 pytestmark = pytest.mark.server("etcd")
@@ -122,6 +122,7 @@ async def test_without_a_ttl_there_is_no_lease(server: EtcdServer, backend: Etcd
         await backend.renew(lease, Health("passing"))
 
 
+@both
 async def test_a_key_removed_by_hand_is_put_again_at_once(server: EtcdServer, backend: EtcdBackend) -> None:
     async with running(backend, ME) as registrar:
         await registrar.ready()
@@ -131,6 +132,7 @@ async def test_a_key_removed_by_hand_is_put_again_at_once(server: EtcdServer, ba
     assert await server.keys() == {}
 
 
+@both
 async def test_a_lost_lease_is_made_anew(server: EtcdServer, backend: EtcdBackend) -> None:
     async with running(backend, ME) as registrar:
         await registrar.ready()

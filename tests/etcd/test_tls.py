@@ -1,8 +1,10 @@
 """TLS on a real server, with certificates of our own."""
 
+import asyncio
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -23,19 +25,25 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
     return make_certificates(tmp_path_factory.mktemp("certificates"))
 
 
-@pytest.fixture
-async def server(certificates: Certificates) -> AsyncIterator[EtcdServer]:
+def make_server(certificates: Certificates) -> EtcdServer:
     """It wants a certificate of its clients."""
-    async with EtcdServer(
+    return EtcdServer(
         *("--cert-file", str(certificates.server), "--key-file", str(certificates.server_key)),
         *("--client-cert-auth", "--trusted-ca-file", str(certificates.ca)),
         scheme="https",
-    ) as server:
-        yield server
+    )
+
+
+@pytest.fixture(scope="module")
+def server(certificates: Certificates) -> Iterator[EtcdServer]:
+    server = make_server(certificates)
+    asyncio.run(server.start())
+    yield server
+    server.stop()
 
 
 async def test_a_client_with_a_certificate_does_all(server: EtcdServer, certificates: Certificates) -> None:
-    options = {"ca": certificates.ca, "cert": certificates.client, "key": certificates.client_key}
+    options: Any = {"ca": certificates.ca, "cert": certificates.client, "key": certificates.client_key}
     async with EtcdBackend(server.url, **options) as backend, running(backend, ME) as registrar:
         await registrar.ready()
         reply = await fetched(backend, "greeter", lambda found: [i.status for i in found] == ["passing"])
@@ -70,10 +78,10 @@ async def test_a_client_without_a_certificate_is_refused(
 
 
 async def test_a_certificate_with_a_name_and_authentication_is_explained(
-    server: EtcdServer, certificates: Certificates
+    certificates: Certificates,
 ) -> None:
-    options = {"ca": certificates.ca, "cert": certificates.client, "key": certificates.client_key}
-    async with EtcdBackend(server.url, **options) as backend:
+    options: Any = {"ca": certificates.ca, "cert": certificates.client, "key": certificates.client_key}
+    async with make_server(certificates) as server, EtcdBackend(server.url, **options) as backend:
         ask = backend._transport.call
         await ask("/v3/auth/user/add", {"name": "root", "password": "x"}, dict)
         await ask("/v3/auth/role/add", {"name": "root"}, dict)
@@ -91,6 +99,7 @@ async def test_plain_http_to_a_tls_port_is_an_error_that_names_it(server: EtcdSe
 
 @pytest.mark.parametrize("name", ["ca", "cert"])
 async def test_a_file_that_is_missing_is_named(name: str) -> None:
-    backend = EtcdBackend("https://127.0.0.1:1", **{name: Path("/no/such/file")})
+    files: Any = {name: Path("/no/such/file")}
+    backend = EtcdBackend("https://127.0.0.1:1", **files)
     with pytest.raises(ValueError, match=rf"{name} /no/such/file: No such file"):
         await backend.__aenter__()

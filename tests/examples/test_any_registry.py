@@ -9,6 +9,7 @@ import pytest
 from asyncsd.agent import Agent
 from tests.support.consul import ConsulAgent
 from tests.support.etcd import EtcdServer
+from tests.support.process import free_ports
 from tests.support.zookeeper import ZooKeeper
 
 from .program import Program, eventually
@@ -52,11 +53,27 @@ async def zookeeper() -> AsyncGenerator[Registry, None]:
         yield Registry(f"zk://{server.host}")
 
 
+async def dns() -> AsyncGenerator[Registry, None]:
+    """Consul's: its records change while it runs."""
+    async with ConsulAgent() as agent:
+        ports = free_ports(3)
+        for port in ports:
+            body = {"ID": f"g{port}", "Name": "greeter", "Address": "127.0.0.1", "Port": port}
+            await agent.put("/v1/agent/service/register", body)
+
+        async def lose() -> None:
+            await agent.put(f"/v1/agent/service/deregister/g{ports[-1]}")
+
+        url = f"dns://127.0.0.1:{agent.dns_port}/service.consul"
+        yield Registry(url, ports=",".join(map(str, ports)), lose=lose)
+
+
 REGISTRIES = [
     (in_memory, []),
     (embedded_agent, []),
     (consul, ["consul"]),
     (consul_directly, ["consul"]),
+    (dns, ["consul"]),
     (etcd, ["etcd"]),
     (zookeeper, ["zookeeper"]),
 ]

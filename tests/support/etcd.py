@@ -42,6 +42,7 @@ class EtcdServer:
         metrics = self._metrics = free_ports(1)[0]
         self.port = client
         self.url = f"{scheme}://127.0.0.1:{client}"
+        self.token: str | None = None
         self._process = Process(
             program,
             *("--name", name, "--data-dir", "{folder}/data"),
@@ -63,7 +64,7 @@ class EtcdServer:
         try:
             await self.start()
         except BaseException:
-            self._process.stop()
+            self.stop()
             raise
         return self
 
@@ -71,6 +72,10 @@ class EtcdServer:
         self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.stop()
+
+    @property
+    def running(self) -> bool:
+        return self._process.running
 
     @property
     def log(self) -> str:
@@ -87,6 +92,22 @@ class EtcdServer:
         """Start it, again too, and wait until it serves."""
         self.launch()
         await self.ready()
+
+    async def renew(self) -> None:
+        """Have it running and empty, whatever became of it: no keys, and no leases."""
+        self.thaw()
+        if not self.running:
+            self.launch()
+        await self.ready()
+        if self.token is not None:
+            await self.login()
+        await self.clear()
+
+    async def clear(self) -> None:
+        """Remove all keys and leases."""
+        await self.post("/v3/kv/deleterange", {"key": b64("\0"), "range_end": b64("\0")})
+        for lease in await self.leases():
+            await self.post("/v3/lease/revoke", {"ID": lease})
 
     def stop(self) -> None:
         self._process.stop()
@@ -109,34 +130,55 @@ class EtcdServer:
     def thaw(self) -> None:
         self._process.resume()
 
-    async def post(self, path: str, body: object = None, *, token: str | None = None) -> Any:
+    async def post(self, path: str, body: object = None) -> Any:
         """The JSON of POST `path`."""
-        return await asyncio.to_thread(call, self.url + path, body, token)
+        return await asyncio.to_thread(call, self.url + path, body, self.token)
+
+    async def protect(self, **rights: tuple[str, str, str]) -> None:
+        """Switch authentication on, with users root and those of `rights`: (kind, first key, end) each.
+
+        A user's password is its name with "-secret". From now on this object asks as root.
+        """
+        for user in ("root", *rights):
+            await self.post("/v3/auth/user/add", {"name": user, "password": f"{user}-secret"})
+            await self.post("/v3/auth/role/add", {"name": user})
+            await self.post("/v3/auth/user/grant", {"user": user, "role": user})
+        for role, (kind, key, end) in rights.items():
+            permission = {"permType": kind, "key": b64(key), "range_end": b64(end)}
+            await self.post("/v3/auth/role/grant", {"name": role, "perm": permission})
+        await self.post("/v3/auth/enable")
+        await self.login()
+
+    async def login(self) -> None:
+        """Ask as root, once more after a restart, which forgets all logins."""
+        self.token = None
+        body = {"name": "root", "password": "root-secret"}
+        self.token = (await self.post("/v3/auth/authenticate", body))["token"]
 
     async def put(self, key: str, value: str | bytes) -> None:
         await self.post("/v3/kv/put", {"key": b64(key), "value": b64(value)})
 
-    async def keys(self, prefix: str = "/services/", *, token: str | None = None) -> dict[str, bytes]:
+    async def keys(self, prefix: str = "/services/") -> dict[str, bytes]:
         """All keys under a prefix, with their values."""
         end = prefix[:-1] + chr(ord(prefix[-1]) + 1)
-        told = await self.post("/v3/kv/range", {"key": b64(prefix), "range_end": b64(end)}, token=token)
+        told = await self.post("/v3/kv/range", {"key": b64(prefix), "range_end": b64(end)})
         return {
             base64.b64decode(item["key"]).decode(): base64.b64decode(item.get("value", ""))
             for item in told.get("kvs", ())
         }
 
+    def watchers(self) -> int:
+        """How many watches stand on the server, by its own account. Blocks."""
+        with urlopen(f"http://127.0.0.1:{self._metrics}/metrics", timeout=10) as answer:
+            for line in answer.read().decode().splitlines():
+                if line.startswith("etcd_debugging_mvcc_watcher_total "):
+                    return int(float(line.split()[1]))
+        return 0
+
     async def watched(self, count: int = 1) -> None:
-        """Wait until so many watches stand on the server, by its own account."""
-
-        def watchers() -> int:
-            with urlopen(f"http://127.0.0.1:{self._metrics}/metrics", timeout=10) as answer:
-                for line in answer.read().decode().splitlines():
-                    if line.startswith("etcd_debugging_mvcc_watcher_total "):
-                        return int(float(line.split()[1]))
-            return 0
-
+        """Wait until so many watches stand on the server."""
         async with asyncio.timeout(10):
-            while await asyncio.to_thread(watchers) < count:
+            while await asyncio.to_thread(self.watchers) < count:
                 pass
 
     async def leases(self) -> list[str]:
@@ -146,16 +188,18 @@ class EtcdServer:
 class EtcdCluster:
     """Three servers of one cluster."""
 
-    def __init__(self) -> None:
+    def __init__(self, program: str = "etcd") -> None:
         ports = [tuple(free_ports(2)) for _ in range(3)]
         members = ",".join(f"n{n}=http://127.0.0.1:{peer}" for n, (_, peer) in enumerate(ports))
         token = secrets.token_hex(4)
         self.servers = [
             EtcdServer(
                 *("--initial-cluster-token", token),
+                *("--heartbeat-interval", "50", "--election-timeout", "500"),
                 ports=(client, peer),
                 name=f"n{number}",
                 members=members,
+                program=program,
             )
             for number, (client, peer) in enumerate(ports)
         ]
@@ -163,20 +207,27 @@ class EtcdCluster:
 
     async def __aenter__(self) -> Self:
         try:
-            for server in self.servers:
-                server.launch()
-            await asyncio.gather(*(server.ready() for server in self.servers))
+            await self.renew()
         except BaseException:
-            self._stop()
+            self.stop()
             raise
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._stop()
+        self.stop()
 
-    def _stop(self) -> None:
+    async def renew(self) -> None:
+        """Have all running and empty."""
+        for server in self.servers:
+            server.thaw()
+            if not server.running:
+                server.launch()
+        await asyncio.gather(*(server.ready() for server in self.servers))
+        await self.servers[0].clear()
+
+    def stop(self) -> None:
         for server in self.servers:
             server.stop()
 

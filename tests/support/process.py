@@ -207,9 +207,16 @@ class Process:
     def pause(self) -> None:
         """Stop it without closing anything: its connections stay open, and nothing answers."""
         self._signal(signal.SIGSTOP)
+        if self.running and self._process is not None:
+            # Until the last of its threads has stopped, it may answer still.
+            os.waitid(os.P_PID, self._process.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
 
     def resume(self) -> None:
         self._signal(signal.SIGCONT)
+
+    def reload(self) -> None:
+        """Have it read again what it reads on SIGHUP."""
+        self._signal(signal.SIGHUP)
 
     def kill(self) -> None:
         """End it as a power cut would, and wait until it is gone."""

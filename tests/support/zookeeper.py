@@ -25,10 +25,10 @@ maxClientCnxns=0
 """
 
 
-def command(port: int, word: str) -> str:
+def command(port: int, word: str, timeout: float = 2.0) -> str:
     """The answer to one of ZooKeeper's four-letter commands; empty where there is none."""
     try:
-        with socket.create_connection(("127.0.0.1", port), timeout=2.0) as connection:
+        with socket.create_connection(("127.0.0.1", port), timeout=timeout) as connection:
             connection.sendall(word.encode())
             with connection.makefile("rb") as answer:
                 return answer.read().decode(errors="replace")
@@ -47,14 +47,16 @@ class ZooKeeper:
     ) -> None:
         self.port = port or free_ports(1)[0]
         self.host = f"127.0.0.1:{self.port}"
-        self._process = Process(
-            "zookeeper", "{folder}", ready=lambda: "Mode: " in command(self.port, "srvr"), deadline=deadline
-        )
+        self._process = Process("zookeeper", "{folder}", ready=self._serves, deadline=deadline)
         self.folder: Path = self._process.folder
         self._number = number
         self._write_data_folder()
         config = CONFIG.format(data=self.folder / "data", port=self.port)
         (self.folder / "zoo.cfg").write_text(config + "".join(f"{line}\n" for line in lines))
+
+    def _serves(self) -> bool:
+        # A server that begins takes connections before it reads from them: asking again is sooner heard.
+        return "Mode: " in command(self.port, "srvr", timeout=0.1)
 
     def _write_data_folder(self) -> None:
         (self.folder / "data").mkdir()

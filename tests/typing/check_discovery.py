@@ -30,6 +30,7 @@ from asyncsd import (
     WatchHealth,
 )
 from asyncsd.backends.consul import ConsulBackend
+from asyncsd.backends.dns import DNSBackend
 from asyncsd.testing import MemoryBackend
 
 ME = Registration(service="users", port=80, check=HTTPCheck("/health"))
@@ -76,6 +77,7 @@ async def registering_needs_a_backend_that_can(
     consul: Discovery[ConsulBackend],
     any_url: Discovery[Any],
     read_only: Discovery[ReadOnly],
+    names: Discovery[DNSBackend],
     perhaps_read_only: Discovery[Backend],
 ) -> None:
     async with consul.register(ME, timeout=2.0, required=True, drain=3.0) as registration:
@@ -87,6 +89,7 @@ async def registering_needs_a_backend_that_can(
         await registration.update(tags=("v2",), meta={"zone": "b"}, weight=lambda: 3)
     any_url.register(ME)
     read_only.register(ME)  # type: ignore[misc]  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType]
+    names.register(ME)  # type: ignore[misc]  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType]
     perhaps_read_only.register(ME)  # type: ignore[misc]  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType]
 
 

@@ -1,8 +1,5 @@
 """What readers of a real ZooKeeper see: of ours, of go-kit's, and of what is overdue."""
 
-import asyncio
-from typing import Any
-
 import pytest
 
 from asyncsd import Discovery, Health, HTTPCheck, Query, Registration, TTLCheck, UnsupportedError
@@ -88,16 +85,3 @@ async def test_a_consistent_read_sees_what_was_written_before(server: ZooKeeper)
             await writer.register(Registration(service="s", port=port).record(id="one", host="h"))
             reply = await reader.fetch(Query("s", consistency="consistent"), None)
             assert [instance.port for instance in reply.instances] == [port]
-
-
-async def test_a_quiet_watch_asks_for_nothing(server: ZooKeeper) -> None:
-    async with hasty(server.host, session_timeout=10.0) as backend, watched(backend) as events:
-        await event(events, lambda e: not e.stale)
-        before = await received(server)
-        await asyncio.sleep(1.0)
-        assert await received(server) - before <= 3, "pings and our own asking"
-
-
-async def received(server: ZooKeeper) -> int:
-    lines: dict[str, Any] = dict(line.split("\t", 1) for line in (await server.command("mntr")).splitlines())
-    return int(lines["zk_packets_received"])

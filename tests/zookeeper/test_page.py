@@ -1,20 +1,18 @@
-"""The example on the page runs."""
+"""The page runs: its example registers and finds itself, and everything else on it can be made."""
 
-import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.support.zookeeper import ZooKeeper
+from tests.test_pages import module
 
-PAGE = Path(__file__).parent.parent.parent / "docs/zookeeper.md"
+PAGE = Path(__file__).parents[2] / "docs" / "zookeeper.md"
 
 
 @pytest.mark.server("zookeeper")
 async def test_the_pages_example_registers_and_finds_itself(server: ZooKeeper) -> None:
-    example = re.search(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
-    assert example is not None
     names: dict[str, Any] = {"__name__": "page"}
-    exec(compile(example[1], str(PAGE), "exec"), names)
-    assert await names["main"](server.host) == "10.0.0.7:8080"
+    exec(compile(module(PAGE), str(PAGE), "exec"), names)
+    assert await names["main"](f"zk://{server.host}") == "10.0.0.7:8080"

@@ -13,7 +13,7 @@ from asyncsd import PermissionDeniedError, Query, UnreachableError
 from tests.support.fake_agent import make_certificates
 from tests.support.process import free_ports
 from tests.support.zookeeper import ZooKeeper, tls_lines
-from tests.zookeeper.watching import ME, PATH, hasty, kazoo, read, registered
+from tests.zookeeper.watching import ME, PATH, hasty, kazoo, number, read, registered
 
 pytestmark = pytest.mark.server("zookeeper")
 
@@ -23,11 +23,11 @@ async def test_with_a_password_what_is_registered_is_the_users_alone(
 ) -> None:
     caplog.set_level(logging.DEBUG)
     secret = tmp_path / "secret"
-    secret.write_text("me:sesame\n")
-    async with hasty(server.host, auth="me:sesame") as mine, registered(mine):
-        async with hasty(server.host, auth_file=secret) as same:
+    secret.write_text("sesame\n")
+    async with hasty(server.host, user="me", password="sesame") as mine, registered(mine):
+        async with hasty(server.host, user="me", password_file=secret) as same:
             assert len((await same.fetch(Query("greeter"), None)).instances) == 1
-        for options in ({}, {"auth": "me:guessed"}):
+        for options in ({}, {"user": "me", "password": "guessed"}):
             async with hasty(server.host, **options) as other:
                 with pytest.raises(PermissionDeniedError, match=r"/services/greeter.*ACL.*zk://"):
                     await other.fetch(Query("greeter"), None)
@@ -38,7 +38,7 @@ async def test_with_a_password_what_is_registered_is_the_users_alone(
 async def test_an_acl_of_ones_own_lets_others_read(server: ZooKeeper) -> None:
     acl = [make_digest_acl("me", "sesame", all=True), make_acl("world", "anyone", read=True)]
     record = ME.record(id="one", host="127.0.0.1")
-    async with hasty(server.host, auth="me:sesame", acl=acl) as mine, hasty(server.host) as other:
+    async with hasty(server.host, user="me", password="sesame", acl=acl) as mine, hasty(server.host) as other:
         await mine.register(record)
         [instance] = (await other.fetch(Query("greeter"), None)).instances
         assert instance.id == "one"
@@ -58,6 +58,21 @@ async def test_a_node_that_may_not_be_read_doesnt_hide_the_others(server: ZooKee
         reply = await backend.fetch(Query("greeter"), None)
         assert [instance.id for instance in reply.instances] == ["one"]
         assert reply.skipped == 1
+
+
+async def test_a_service_that_may_not_be_read_doesnt_hide_the_others(server: ZooKeeper) -> None:
+    async with (
+        hasty(server.host, user="me", password="sesame") as mine,
+        hasty(server.host, wait=0.1) as other,
+    ):
+        await other.register(ME.record(id="one", host="127.0.0.1"))
+        await mine.register(replace(ME, service="closed").record(id="two", host="127.0.0.1"))
+        names = await other.fetch_names(None)
+        assert dict(names.services) == {"greeter": ()}
+        asked = await number(server, "packets_received")
+        assert dict((await other.fetch_names(names.cursor)).services) == {"greeter": ()}
+        assert await number(server, "packets_received") - asked < 15, "it waits meanwhile"
+        assert dict((await mine.fetch_names(None)).services) == {"closed": (), "greeter": ()}
 
 
 async def test_over_tls_with_certificates_of_both_sides(tmp_path: Path) -> None:

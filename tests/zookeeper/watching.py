@@ -1,6 +1,7 @@
 """What tests of a real ZooKeeper share: sessions that end soon, registrars, watches, and a second witness."""
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any
@@ -10,6 +11,7 @@ from kazoo.client import KazooClient
 from asyncsd import Event, Registration, TTLCheck, Watcher
 from asyncsd._registrar import Registrar
 from asyncsd.backends.zookeeper import ZooKeeperBackend
+from tests.support.zookeeper import ZooKeeper
 
 ME = Registration(service="greeter", id="one", host="127.0.0.1", port=8080, check=TTLCheck(ttl=15.0))
 PATH = "/services/greeter/one"
@@ -109,6 +111,18 @@ async def write_often(host: str, count: int) -> None:
     await asyncio.to_thread(work)
 
 
+async def remove_all(host: str) -> None:
+    """Remove every node but ZooKeeper's own; as a user too, of the tests of rights."""
+
+    def work() -> None:
+        with kazoo(host, auth_data=[("digest", "me:sesame")]) as client:
+            for name in client.get_children("/"):
+                if name != "zookeeper":
+                    client.delete(f"/{name}", recursive=True)
+
+    await asyncio.to_thread(work)
+
+
 async def delete(host: str, path: str) -> None:
     def work() -> None:
         with kazoo(host) as client:
@@ -117,12 +131,37 @@ async def delete(host: str, path: str) -> None:
     await asyncio.to_thread(work)
 
 
+def client_of(backend: ZooKeeperBackend) -> Any:
+    """The kazoo client that the backend has now."""
+    assert backend._opened is not None
+    assert backend._opened.session._client is not None
+    return backend._opened.session._client.kazoo
+
+
+async def number(server: ZooKeeper, name: str) -> int:
+    """A figure of the server's own: `packets_received`, `num_alive_connections`, `watch_count`."""
+    lines = dict(line.split("\t", 1) for line in (await server.command("mntr")).splitlines() if "\t" in line)
+    return int(lines[f"zk_{name}"])
+
+
 async def expire(backend: ZooKeeperBackend, host: str) -> None:
     """End the backend's session, as the servers do with one that was silent for too long."""
-    key = backend._open().session._key
+    assert backend._opened is not None
+    key = backend._opened.session._key
 
     def work() -> None:
         with kazoo(host, client_id=key):
             pass  # Closing it closes the session of both.
 
     await asyncio.to_thread(work)
+
+
+async def until_stands(server: ZooKeeper, not_of: int = 0) -> int:
+    """Wait until the instance's node is there, of another session than `not_of`; its session."""
+    async with asyncio.timeout(20):
+        while True:
+            # Unlike a client's session, this command is no transaction: a wiped server stays as it was.
+            sessions = re.split(r"^(0x[0-9a-f]+):$", await server.command("dump"), flags=re.MULTILINE)
+            for owner, nodes in zip(sessions[1::2], sessions[2::2], strict=True):
+                if PATH in nodes.split() and int(owner, 16) != not_of:
+                    return int(owner, 16)

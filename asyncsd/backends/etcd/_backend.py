@@ -95,7 +95,7 @@ class EtcdBackend:
             connect_timeout=connect_timeout,
         )
         self._registry = Registry(self._transport, self._keys)
-        self._watch = Watch(self._transport, self._clock)
+        self._watch = Watch(self._transport, self._clock, self._keys)
         self._lifetime = Lifetime("EtcdBackend")
         self._warned = False
         self._shown: dict[str, object] = {
@@ -127,7 +127,11 @@ class EtcdBackend:
     async def aclose(self) -> None:
         """End what is in flight with ClosedError, and close the connections. Idempotent."""
         self._lifetime.close()
-        await finish(self._transport.aclose(), CLOSE, role="close", service="etcd")
+        await finish(self._disconnect(), CLOSE, role="close", service="etcd")
+
+    async def _disconnect(self) -> None:
+        await self._watch.aclose()
+        await self._transport.aclose()
 
     async def fetch(self, query: Query, cursor: int | None) -> Reply:
         """The instances of a service; with a cursor, a revision, once there is a newer one of it.
@@ -217,7 +221,9 @@ class EtcdBackend:
         if cursor is not None:
             await self._watch.changed(span, cursor, self._wait, leader=not is_local)
         request: dict[str, Any] = {"key": span.key, "range_end": span.end, "serializable": is_local}
-        return await self._transport.call("/v3/kv/range", request, Range)
+        found = await self._transport.call("/v3/kv/range", request, Range)
+        self._watch.seen(found.header.revision)
+        return found
 
 
 def _refuse_unknown(query: Query) -> None:

@@ -20,6 +20,10 @@ class Span(NamedTuple):
     key: bytes
     end: bytes = b""
 
+    def covers(self, key: bytes) -> bool:
+        """Whether `key` is one of them."""
+        return self.key <= key < self.end if self.end else key == self.key
+
 
 class Value(msgspec.Struct, omit_defaults=True):
     """What stands under a key. `warning_weight` counts while the status is "warning"."""
@@ -93,6 +97,11 @@ class Keys:
     def record(self, record: Record) -> bytes:
         """The key of a record."""
         return self._root + _segment(record.service) + b"/" + _segment(record.id)
+
+    def starts(self, key: bytes) -> tuple[bytes, ...]:
+        """Where the spans begin that cover `key`: itself, its service's, and that of all."""
+        slash = key.find(b"/", len(self._root))
+        return (key, self._root) if slash < 0 else (key, key[: slash + 1], self._root)
 
     def split(self, key: bytes) -> tuple[str, str] | None:
         """The service and the id in a key; None for one of another form."""

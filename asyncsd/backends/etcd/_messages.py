@@ -7,10 +7,12 @@ import msgspec
 from asyncsd._errors import ProtocolError
 
 __all__ = [
+    "Event",
     "Grant",
     "Header",
     "KeepAlive",
     "KeyValue",
+    "Place",
     "Range",
     "Token",
     "Txn",
@@ -92,6 +94,19 @@ class Token(msgspec.Struct):
     token: str
 
 
+class Place(msgspec.Struct):
+    """Which key, and the revision that changed it: all of an event that is looked at."""
+
+    key: bytes = b""
+    mod_revision: int = 0
+
+
+class Event(msgspec.Struct):
+    """A change of a key, or its end."""
+
+    kv: Place
+
+
 class Watched(msgspec.Struct):
     """A line of a watch. A refused watch is `created` and `canceled` at once."""
 
@@ -100,7 +115,7 @@ class Watched(msgspec.Struct):
     canceled: bool = False
     compact_revision: int = 0
     cancel_reason: str = ""
-    events: list[msgspec.Raw] = []
+    events: list[Event] = []
 
 
 class Watching(msgspec.Struct):

@@ -1,26 +1,29 @@
-"""Waiting for a change of some keys, by a watch that begins at a known revision."""
+"""Waiting for a change of some keys."""
 
 import logging
 from contextlib import suppress
 
-from asyncsd._errors import UnreachableError
+from asyncsd._errors import PermissionDeniedError
 from asyncsd._protocols import Clock
 
-from ._answers import LoggedOutError, UnavailableError, error_of, watch_refusal
-from ._keys import Span
-from ._messages import Watched, Watching, decode
+from ._feed import Feed
+from ._keys import Keys, Span
+from ._messages import Watched
+from ._streams import Streams
 from ._transport import Transport
-from ._url import Endpoint
 
 __all__ = ["Watch"]
 
 log = logging.getLogger("asyncsd.etcd")
 
-PATH = "/v3/watch"
-SILENCE = 5.0
-"""Seconds after which a silent server is asked whether it lives: its own sign of life comes every 10 min."""
-LONGEST = 64 << 20
-"""Bytes of a line that is never read to its end: it holds a change, and more need not be known."""
+FEW = 8
+"""So many waits at a time have a watch each, and hear of nothing but their keys. More share one."""
+SPREAD = 0.25
+"""The part of its seconds that a wait which is one of many may be shorter by."""
+GOLDEN = (5**0.5 - 1) / 2
+"""Multiples of it, modulo 1, are spread evenly, however many they are (Weyl's sequence)."""
+DENIED = 600.0
+"""Seconds until a prefix that may not be watched as a whole is tried again."""
 
 
 class Watch:
@@ -29,72 +32,66 @@ class Watch:
     What has happened isn't taken from the watch: its keys are read again, whole, so that no event can be
     missed or applied twice. An end of the stream, a compaction and a store that lost its data all look like
     a change, and the reading that follows tells.
+
+    Over the gateway a watch is a connection, and none can be added to one that stands. So that many waits
+    aren't as many connections, they share one watch of the whole prefix, where the user may do that.
     """
 
-    def __init__(self, transport: Transport, clock: Clock) -> None:
-        self._transport = transport
+    def __init__(self, transport: Transport, clock: Clock, keys: Keys) -> None:
         self._clock = clock
+        self._keys = keys
+        self._streams = Streams(transport, clock)
+        self._feeds = {leader: Feed(self._streams, clock, keys, leader=leader) for leader in (True, False)}
+        self._waiting = 0
+        self._begun = 0
+        self._denied_until = float("-inf")
 
     async def changed(self, span: Span, revision: int, wait: float, *, leader: bool = True) -> None:
         """Return once something in `span` may be newer than `revision`, and after `wait` seconds at most.
 
-        `leader`: a server without a leader, which would hear of nothing, is left. Raises
-        PermissionDeniedError, and what else no other reading would tell.
+        Where many wait it may be up to a quarter less. `leader`: a server without a leader, which would hear
+        of nothing, is left. Raises PermissionDeniedError, and what else no other reading would tell.
         """
-        endpoint = self._transport.endpoint
+        self._waiting += 1
+        self._begun += 1
+        if self._waiting > FEW:
+            # Those that began together don't end together, to read all their keys at once.
+            wait -= wait * SPREAD * (self._begun * GOLDEN % 1)
         try:
             with suppress(TimeoutError):
                 async with self._clock.timeout(wait):
-                    await self._wait(endpoint, span, revision, leader=leader)
-        except LoggedOutError as exc:
-            # The reading that follows logs in again, or is refused in its turn.
-            log.debug("a watch on %s lost its login: %s", endpoint, exc)
-            self._transport.logged_out()
-        except (UnreachableError, UnavailableError) as exc:
-            log.debug("a watch on %s ended: %s", endpoint, exc)
-            self._transport.avoid(endpoint)
+                    if not await self._shared(span, revision, leader=leader):
+                        await self._alone(span, revision, leader=leader)
+        finally:
+            self._waiting -= 1
 
-    async def _wait(self, endpoint: Endpoint, span: Span, revision: int, *, leader: bool) -> None:
-        request = {
-            "create_request": {
-                "key": span.key,
-                "range_end": span.end,
-                "start_revision": str(revision + 1),
-                "progress_notify": True,
-            }
-        }
-        url = f"{endpoint}{PATH}"
-        async with self._transport.stream(endpoint, PATH, request, leader=leader) as content:
-            buffer = b""
-            while True:
-                try:
-                    async with self._clock.timeout(SILENCE):
-                        chunk = await content.readany()
-                except TimeoutError:
-                    await self._transport.alive(endpoint, SILENCE)
-                    continue
-                if not chunk:
-                    raise UnreachableError("the server ended the watch", url=url)
-                self._transport.heard(endpoint)
-                *lines, buffer = (buffer + chunk).split(b"\n")
-                # Lines in the buffer aren't read with readline, which refuses long ones.
-                for line in lines:
-                    if line.strip() and _tells(decode(Watching, line, url), revision, url):
-                        return
-                if len(buffer) > LONGEST:
-                    return
+    def seen(self, revision: int) -> None:
+        """Somebody has read this revision: tell this of every reading whose revision is a cursor."""
+        for feed in self._feeds.values():
+            feed.seen(revision)
 
+    async def aclose(self) -> None:
+        """End what is shared."""
+        for feed in self._feeds.values():
+            await feed.aclose()
 
-def _tells(line: Watching, revision: int, url: str) -> bool:
-    """Whether there is something to be read, by a line of the watch; raises what ended it."""
-    if line.error is not None:
-        raise error_of(line.error, url)
-    told = line.result or Watched()
-    # First of all, since a watch that is refused is created and cancelled at once.
-    if told.canceled and told.compact_revision:
+    async def _shared(self, span: Span, revision: int, *, leader: bool) -> bool:
+        """Wait on what is shared; whether that may be done."""
+        if self._waiting <= FEW or self._clock.time() < self._denied_until:
+            return False
+        try:
+            await self._feeds[leader].changed(span, revision)
+        except PermissionDeniedError as exc:
+            if self._clock.time() >= self._denied_until:
+                self._denied_until = self._clock.time() + DENIED
+                log.info("all of %s can't be watched at once, and each service is alone: %s", self._keys, exc)
+            return False
         return True
-    if told.canceled:
-        raise watch_refusal(told.cancel_reason, url)
-    # A store whose revision is lower than what was read from it has lost its data. Its watch would be silent
-    # until it has caught up.
-    return bool(told.events) or (told.created and told.header.revision < revision)
+
+    async def _alone(self, span: Span, revision: int, *, leader: bool) -> None:
+        def take(told: Watched) -> bool:
+            # A store whose revision is lower than what was read from it has lost its data. Its watch would
+            # be silent until it has caught up.
+            return bool(told.events) or (told.created and told.header.revision < revision)
+
+        await self._streams.follow(span, revision, take, leader=leader)

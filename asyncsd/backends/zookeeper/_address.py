@@ -1,15 +1,12 @@
 """Where the servers are, and the names of nodes."""
 
-import asyncio
-import socket
 from collections.abc import Iterable
 from dataclasses import dataclass
 from urllib.parse import quote, unquote, urlsplit
 
-from asyncsd._errors import UnreachableError
 from asyncsd._values import as_host, as_port, url_host
 
-__all__ = ["Address", "join", "local_host", "node_name", "parse_addresses", "parse_path", "plain_name"]
+__all__ = ["Address", "join", "node_name", "parse_addresses", "parse_path", "plain_name"]
 
 PORT = 2181
 FORMS = "'127.0.0.1:2181', 'zk1:2181,zk2:2181' or ['zk1', 'zk2']"
@@ -37,7 +34,7 @@ def parse_addresses(value: str | Iterable[str]) -> tuple[Address, ...]:
             raise TypeError(f"ZooKeeperBackend.hosts is {FORMS}; got {part!r}")
         if "@" in part:
             # Not shown: it may hold a password.
-            raise ValueError("ZooKeeperBackend.hosts has an '@': a user and a password go into auth=")
+            raise ValueError("ZooKeeperBackend.hosts has an '@': give user= and password_file=")
         address = _parse(part.strip())
         if address in addresses:
             raise ValueError(f"ZooKeeperBackend.hosts names {address} twice")
@@ -85,20 +82,3 @@ def plain_name(node: str) -> str:
 def join(*parts: str) -> str:
     """A path of a root and nodes below."""
     return "/".join(parts)
-
-
-async def local_host(addresses: Iterable[Address]) -> str:
-    """The address by which this machine reaches the first of them that there is a way to."""
-    loop = asyncio.get_running_loop()
-    failed: OSError | None = None
-    for address in addresses:
-        try:
-            found = await loop.getaddrinfo(address.host, address.port, type=socket.SOCK_DGRAM)
-            family, kind, _, _, target = found[0]
-            with socket.socket(family, kind) as probe:
-                probe.setblocking(False)
-                probe.connect(target)  # UDP: the kernel chooses the route, and nothing is sent.
-                return str(probe.getsockname()[0])
-        except OSError as exc:
-            failed = exc
-    raise UnreachableError(f"no way from here to any server: {failed}") from failed

@@ -3,28 +3,30 @@
 import asyncio
 import logging
 import ssl as _ssl
-from collections.abc import Iterable, Sequence
-from pathlib import Path
+from collections.abc import AsyncGenerator, Iterable, Sequence
+from contextlib import asynccontextmanager
 from typing import Any, NamedTuple, Self
 
 from asyncsd._checks import Health, TTLCheck
 from asyncsd._clock import LoopClock
-from asyncsd._errors import UnreachableError, UnsupportedError
+from asyncsd._errors import ClosedError, UnreachableError, UnsupportedError
 from asyncsd._models import Names, Query, Reply
 from asyncsd._protocols import Clock, Lease
 from asyncsd._registration import Record
 from asyncsd._tasks import TaskOwner, finish
-from asyncsd._values import as_flag, as_text, duration
+from asyncsd._values import as_flag, duration
+from asyncsd.backends._shared._lifetime import Lifetime
+from asyncsd.backends._shared._local import is_loopback, local_host
+from asyncsd.backends._shared._tls import TLS, File
 
-from ._address import join, local_host, node_name, parse_addresses, parse_path
+from ._address import join, node_name, parse_addresses, parse_path
 from ._catalog import Catalog
+from ._credentials import Credentials
 from ._entry import Entry, remove
 from ._kazoo import Settings
-from ._lifetime import Lifetime
 from ._session import Session
 from ._threads import tell
-from ._tls import TLS, File, connector
-from ._view import Waiters
+from ._waiters import Waiters
 
 __all__ = ["ZooKeeperBackend"]
 
@@ -43,6 +45,7 @@ class Held(NamedTuple):
 class Opened(NamedTuple):
     """What there is while the backend is open."""
 
+    loop: asyncio.AbstractEventLoop
     session: Session
     catalog: Catalog
 
@@ -54,9 +57,11 @@ class ZooKeeperBackend:
     talks to one and goes to the next when that fails. Services are nodes below `prefix`.
 
     The registrations of a backend stand on its session: they are gone when it closes, or `session_timeout`
-    seconds (which the server may bound) after its process died. `auth` is "user:password" of the digest
-    scheme, `auth_file` a file with the same. With them, what is registered is the user's alone unless `acl`,
-    a list of kazoo's ACL, says otherwise; without them it is everyone's.
+    seconds (which the server may bound) after its process died.
+
+    `user` is one of the digest scheme, with `password`, or `password_file`, a file that holds it. What a user
+    registers is the user's alone unless `acl`, a list of kazoo's ACL, says otherwise; what is registered
+    without one is everyone's.
 
     `tls` speaks TLS; `ca`, `cert`, `key` are files, and `verify=False` trusts any server;
     `ssl` is a context of your own in their place.
@@ -66,8 +71,8 @@ class ZooKeeperBackend:
 
     Nothing happens before `async with`; a backend is opened once.
 
-    >>> ZooKeeperBackend("zk1,zk2", auth="me:secret")
-    ZooKeeperBackend('zk1:2181,zk2:2181', auth='***')
+    >>> ZooKeeperBackend("zk1,zk2", user="me", password="secret")
+    ZooKeeperBackend('zk1:2181,zk2:2181', user='me', password='***')
     """
 
     def __init__(
@@ -76,8 +81,9 @@ class ZooKeeperBackend:
         *,
         prefix: str = "/services",
         session_timeout: float = 10.0,
-        auth: str | None = None,
-        auth_file: File | None = None,
+        user: str | None = None,
+        password: str | None = None,
+        password_file: File | None = None,
         acl: Sequence[Any] | None = None,
         tls: bool = False,
         ca: File | None = None,
@@ -99,38 +105,36 @@ class ZooKeeperBackend:
             ("connect_timeout", connect_timeout),
         ):
             duration(f"ZooKeeperBackend.{name}", seconds)
-        if as_text("ZooKeeperBackend.auth", auth, none=True) is not None and auth_file is not None:
-            raise ValueError("ZooKeeperBackend: give auth= or auth_file=, not both")
-        if auth is not None:
-            _credentials("ZooKeeperBackend.auth", auth)
+        self._credentials = Credentials(user, password, password_file)
         as_flag("ZooKeeperBackend.tls", tls)
         as_flag("ZooKeeperBackend.verify", verify)
-        given = TLS(ca, cert, key, verify, ssl)
+        given = TLS("ZooKeeperBackend", ca, cert, key, verify, ssl)
         if given and not tls:
             raise ValueError("ZooKeeperBackend: ca, cert, key, verify and ssl go with tls=True")
         self._tls = given if tls else None
         self._session_timeout = session_timeout
-        self._auth = auth
-        self._auth_file = auth_file
         self._acl = acl
         self._wait = wait
         self._timeout = timeout
         self._connect_timeout = connect_timeout
         self._clock: Clock = clock or LoopClock()
-        self._lifetime = Lifetime()
+        self._lifetime = Lifetime("ZooKeeperBackend")
         self._tasks = TaskOwner()
         self._opened: Opened | None = None
-        self._observers = Waiters(self._lifetime, self._clock)
+        self._observers = Waiters(self._clock)
         self._held: dict[str, Held] = {}
+        self._warned = False
 
     def __repr__(self) -> str:
         shown = [repr(",".join(map(str, self._addresses)))]
         if self._root != "/services":
             shown.append(f"prefix={self._root or '/'!r}")
-        if self._auth is not None:
-            shown.append("auth='***'")
-        if self._auth_file is not None:
-            shown.append(f"auth_file={str(self._auth_file)!r}")
+        if self._credentials.user is not None:
+            shown.append(f"user={self._credentials.user!r}")
+        if self._credentials.password is not None:
+            shown.append("password='***'")
+        if self._credentials.password_file is not None:
+            shown.append(f"password_file={str(self._credentials.password_file)!r}")
         if self._tls is not None:
             shown.append("tls=True")
         return f"ZooKeeperBackend({', '.join(shown)})"
@@ -145,7 +149,7 @@ class ZooKeeperBackend:
 
     async def __aenter__(self) -> Self:
         """Begin to connect. Raises ImportError without kazoo, ValueError for a file that can't be read."""
-        self._lifetime.open()
+        self._lifetime.refuse_second()
         try:
             session = Session(
                 await asyncio.to_thread(self._settings),
@@ -153,42 +157,33 @@ class ZooKeeperBackend:
                 timeout=self._timeout,
                 connect_timeout=self._connect_timeout,
                 clock=self._clock,
-                lifetime=self._lifetime,
                 lost=self._lost,
             )
-            catalog = Catalog(
-                self._root,
-                session,
-                tasks=self._tasks,
-                lifetime=self._lifetime,
-                clock=self._clock,
-                wait=self._wait,
-            )
-            self._opened = Opened(session, catalog)
+            catalog = Catalog(self._root, session, tasks=self._tasks, clock=self._clock, wait=self._wait)
+            self._opened = Opened(asyncio.get_running_loop(), session, catalog)
             await session.open()
         except BaseException:
             await self.aclose()
             raise
+        self._lifetime.open()
         return self
 
     def _settings(self) -> Settings:
         """Read the files; blocks."""
-        credentials = self._auth
-        if self._auth_file is not None:
-            credentials = _read_credentials(self._auth_file)
         context = None if self._tls is None else self._tls.build()
-        return Settings(self._addresses, self._session_timeout, credentials, self._acl, connector(context))
+        credentials = self._credentials.read()
+        return Settings(self._addresses, self._session_timeout, credentials, self._acl, context)
 
     async def __aexit__(self, *exc_info: object) -> None:
         await self.aclose()
 
     async def aclose(self) -> None:
-        """End what is in flight with ClosedError, and the session: what it registered is gone. Idempotent."""
+        """End what is in flight with ClosedError, and the session: what it registered is gone. Idempotent.
+
+        A server that doesn't answer is waited for one second; its session ends by its timeout then.
+        """
         self._lifetime.close()
-        try:
-            await finish(self._aclose(), CLOSE, role="close", service="zookeeper")
-        except TimeoutError:
-            log.warning("ZooKeeper at %s doesn't answer: its session ends by its timeout", self._where)
+        await finish(self._aclose(), CLOSE, role="close", service="zookeeper")
 
     async def _aclose(self) -> None:
         await self._tasks.aclose()
@@ -196,10 +191,13 @@ class ZooKeeperBackend:
         if opened is not None:
             await opened.session.aclose()
 
-    def _open(self) -> Opened:
-        self._lifetime.check()
-        assert self._opened is not None  # noqa: S101 - it is open
-        return self._opened
+    @asynccontextmanager
+    async def _call(self) -> AsyncGenerator[Opened, None]:
+        """Around a call's body, which ends with ClosedError when the backend is closed meanwhile."""
+        async with self._lifetime.call():
+            if self._opened is None:
+                raise ClosedError("the ZooKeeperBackend was closed")
+            yield self._opened
 
     def _lost(self) -> None:
         """Every watch is gone with the connection."""
@@ -207,83 +205,102 @@ class ZooKeeperBackend:
             self._opened.catalog.lost()
         self._observers.wake()
 
+    def _heard(self, _: object) -> None:
+        """The watch of a registration's node, in kazoo's thread; one function, of which kazoo keeps one."""
+        if self._opened is not None:
+            tell(self._opened.loop, self._observers.wake)
+
     async def fetch(self, query: Query, cursor: int | None) -> Reply:
         """The instances of a service; with a cursor, once they differ, or after `wait` seconds.
 
         With `consistency="consistent"` the server first catches up with the leader.
         """
-        return await self._open().catalog.fetch(query, cursor)
+        _refuse_unknown(query)
+        async with self._call() as opened:
+            return await opened.catalog.fetch(query, cursor)
 
     async def fetch_names(self, cursor: dict[str, tuple[str, ...]] | None) -> Names:
         """The services that have instances, with their tags; with a cursor, once that differs."""
-        return await self._open().catalog.fetch_names(cursor)
+        async with self._call() as opened:
+            return await opened.catalog.fetch_names(cursor)
 
     async def local_host(self) -> str:
-        """The address by which this machine reaches the servers."""
-        self._lifetime.check()
-        return await local_host(self._addresses)
+        """The address by which this machine reaches the servers.
+
+        Where all of them are on this machine that is 127.0.0.1, and a warning is logged.
+        """
+        async with self._lifetime.call():
+            for address in self._addresses:
+                if not is_loopback(address.host):
+                    return await local_host(address.host, address.port, url=self._where)
+        if not self._warned:
+            self._warned = True
+            log.warning(
+                "ZooKeeper is asked at %s: what registers without host= gets 127.0.0.1, which other machines "
+                "can't call",
+                self._where,
+            )
+        return "127.0.0.1"
 
     async def register(self, record: Record, previous: Lease | None = None) -> Lease:
         """Make the instance's node; a check other than TTLCheck is an UnsupportedError.
 
         What stands under its id is replaced in place; what this backend registered keeps its status.
         """
-        session = self._open().session
         for check in record.checks:
             if not isinstance(check, TTLCheck):
                 raise UnsupportedError(
                     f"ZooKeeper runs no checks, and {type(check).__name__} needs a registry that does: "
                     "use TTLCheck"
                 )
-        new = Entry(self._root, record, session, self._clock)
-        held = self._held.get(new.path)
-        entry = new if held is None else held.entry
-        await entry.put(record)
-        if held is not None and held.expiring is not None:
-            await self._tasks.cancel(held.expiring)
-        expiring = None
-        if record.ttl is not None:
-            expiring = self._tasks.spawn(entry.expire(), role="ttl", service=record.service)
-        self._held[entry.path] = Held(entry, expiring)
-        if previous is not None and isinstance(previous.state, Entry) and previous.state.path != entry.path:
-            await self._remove(previous.state.path)
-        return Lease(record, where=session.where, state=entry)
+        async with self._call() as opened:
+            new = Entry(self._root, record, opened.session, self._clock)
+            held = self._held.get(new.path)
+            entry = new if held is None else held.entry
+            await entry.put(record)
+            if held is not None and held.expiring is not None:
+                await self._tasks.cancel(held.expiring)
+            expiring = None
+            if record.ttl is not None:
+                expiring = self._tasks.spawn(entry.expire(), role="ttl", service=record.service)
+            self._held[entry.path] = Held(entry, expiring)
+            before = None if previous is None else previous.state
+            if isinstance(before, Entry) and before.path != entry.path:
+                await self._remove(opened, before.path)
+            return Lease(record, where=opened.session.where, state=entry)
 
     async def renew(self, lease: Lease, health: Health) -> None:
         """See that the node is there and of this session, and write the health where it changed."""
-        self._lifetime.check()
-        await _entry(lease).renew(health)
+        async with self._lifetime.call():
+            await _entry(lease).renew(health)
 
     async def observe(self, lease: Lease, cursor: int | None) -> int:
         """Wait until the node changes, or raise NotRegisteredError once it is gone or not ours."""
-        self._lifetime.check()
         entry = _entry(lease)
-        loop = asyncio.get_running_loop()
-
-        def heard(_: object) -> None:
-            tell(loop, self._observers.wake)
-
-        end = self._clock.time() + self._wait
-        while (number := await entry.watch(heard)) == cursor and (left := end - self._clock.time()) > 0:
-            await self._observers.wait(left)
-        return number
+        async with self._lifetime.call():
+            end = self._clock.time() + self._wait
+            while (number := await entry.watch(self._heard)) == cursor:
+                if (left := end - self._clock.time()) <= 0:
+                    break
+                await self._observers.wait(left)
+            return number
 
     async def drain(self, lease: Lease, on: bool) -> None:
         """Write into the node that the instance is out of rotation, or back in it."""
-        self._lifetime.check()
-        await _entry(lease).drain(on)
+        async with self._lifetime.call():
+            await _entry(lease).drain(on)
 
     async def deregister(self, lease: Lease) -> None:
         """Remove the node; one that isn't there, or isn't this backend's, is left."""
-        self._lifetime.check()
         record = lease.record
-        await self._remove(join(self._root, node_name(record.service), node_name(record.id)))
+        async with self._call() as opened:
+            await self._remove(opened, join(self._root, node_name(record.service), node_name(record.id)))
 
-    async def _remove(self, path: str) -> None:
+    async def _remove(self, opened: Opened, path: str) -> None:
         held = self._held.get(path)
         if held is not None and held.expiring is not None:
             await self._tasks.cancel(held.expiring)
-        await remove(self._open().session, path)
+        await remove(opened.session, path)
         self._held.pop(path, None)
 
 
@@ -293,15 +310,8 @@ def _entry(lease: Lease) -> Entry:
     return lease.state
 
 
-def _credentials(name: str, value: str) -> str:
-    user, separator, _ = value.partition(":")
-    if not separator or not user:
-        raise ValueError(f"{name} is 'user:password'")  # Not shown: it may be the password.
-    return value
-
-
-def _read_credentials(file: File) -> str:
-    try:
-        return _credentials("ZooKeeperBackend.auth_file", Path(file).read_text().strip())
-    except OSError as exc:
-        raise ValueError(f"ZooKeeperBackend.auth_file {file}: {exc.strerror or exc}") from exc
+def _refuse_unknown(query: Query) -> None:
+    """UnsupportedError for what ZooKeeper has nothing of: passed over, it would widen the answer."""
+    for name in ("datacenter", "filter", "node_meta"):
+        if getattr(query, name):
+            raise UnsupportedError(f"ZooKeeper has no {name}, which Query.{name} asks for: use tags")

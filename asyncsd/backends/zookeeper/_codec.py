@@ -1,4 +1,4 @@
-"""What stands in a node: JSON of ours, or the bare address that go-kit writes."""
+"""What stands in a node: JSON of ours, or a bare address, as go-kit writes it."""
 
 import re
 from typing import Annotated
@@ -8,7 +8,7 @@ import msgspec
 from asyncsd._errors import BadRequestError
 from asyncsd._models import Instance, Status
 from asyncsd._registration import Record
-from asyncsd._values import as_host
+from asyncsd._values import as_host, as_port
 
 __all__ = ["decode", "encode"]
 
@@ -34,7 +34,10 @@ class Value(msgspec.Struct, omit_defaults=True):
 
 
 _decoder = msgspec.json.Decoder(Value)
-_ADDRESS = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]+\]|[^\s:/\[\]]+):(?P<port>\d{1,5})\Z")
+_ADDRESS = re.compile(
+    r"((?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://)?(?P<host>\[[0-9A-Fa-f:.]+\]|[^\s:/\[\]]+)(:(?P<port>\d{1,5}))?/?\Z"
+)
+_PORTS = {"http": 80, "https": 443}
 
 
 def encode(record: Record, status: Status, *, drained: bool) -> bytes:
@@ -60,9 +63,12 @@ def encode(record: Record, status: Status, *, drained: bool) -> bytes:
 
 
 def decode(service: str, id: str, data: bytes) -> Instance | None:
-    """The instance that a node stands for, None for one that can't be read."""
+    """The instance that a node stands for, None for one that can't be read.
+
+    go-kit writes the address as the data, and others name the node by it and leave the data empty.
+    """
     try:
-        value = _decoder.decode(data) if data[:1] == b"{" else _bare(data)
+        value = _decoder.decode(data) if data[:1] == b"{" else _bare(data.decode() or id)
         status: Status = "critical" if value.drained else value.status
         return Instance(
             id=id,
@@ -80,9 +86,13 @@ def decode(service: str, id: str, data: bytes) -> Instance | None:
         return None
 
 
-def _bare(data: bytes) -> Value:
-    """A bare "host:port"; a ValueError for anything else."""
-    found = _ADDRESS.match(data.decode().strip())
-    if found is None or int(found["port"]) > 65535:
+def _bare(text: str) -> Value:
+    """A bare address, "10.0.0.7:8080" or "http://10.0.0.7"; a ValueError for anything else."""
+    found = _ADDRESS.match(text.strip())
+    if found is None:
         raise ValueError("no address")
-    return Value(host=as_host("host", found["host"]), port=int(found["port"]))
+    scheme = found["scheme"] and found["scheme"].lower()
+    port = found["port"] or _PORTS.get(scheme or "")
+    if port is None:
+        raise ValueError("no port")
+    return Value(host=as_host("host", found["host"]), port=as_port("port", int(port)), scheme=scheme)

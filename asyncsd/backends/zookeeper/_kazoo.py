@@ -1,6 +1,10 @@
 """All that is taken of kazoo, which has no types: clients, and what its errors mean."""
 
 import importlib
+import ssl
+import struct
+from collections.abc import MutableMapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -12,10 +16,10 @@ from asyncsd._errors import (
 )
 
 from ._address import Address
+from ._connection import Connector
 from ._log import KazooLog
-from ._tls import Connect
 
-__all__ = ["BadVersion", "Missing", "Settings", "Taken", "make_client", "meaning"]
+__all__ = ["BadVersion", "Missing", "Settings", "Taken", "make_client", "meaning", "unwatch"]
 
 SessionKey: TypeAlias = tuple[int, bytes]
 
@@ -34,13 +38,13 @@ class BadVersion(Exception):
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Settings:
-    """What a client is made of. `credentials` is "user:password"."""
+    """What a client is made of. `credentials` is "user:password", `context` for TLS."""
 
     addresses: tuple[Address, ...]
     session_timeout: float
     credentials: str | None
     acl: Any
-    connect: Connect
+    context: ssl.SSLContext | None
 
 
 def load() -> Any:
@@ -53,14 +57,14 @@ def load() -> Any:
         raise ImportError("ZooKeeperBackend needs kazoo: pip install asyncsd[zookeeper]") from exc
 
 
-def make_client(settings: Settings, log: KazooLog, session: SessionKey | None) -> Any:
+def make_client(settings: Settings, connector: Connector, log: KazooLog, session: SessionKey | None) -> Any:
     """A client that isn't started, and that takes up `session` where the servers still know it."""
     kazoo = load()
     acl = settings.acl
     if acl is None and settings.credentials is not None:
         acl = kazoo.security.CREATOR_ALL_ACL
     handler = kazoo.handlers.threading.SequentialThreadingHandler()
-    handler.create_connection = settings.connect
+    handler.create_connection = connector
     return kazoo.client.KazooClient(
         hosts=",".join(map(str, settings.addresses)),
         timeout=settings.session_timeout,
@@ -72,6 +76,35 @@ def make_client(settings: Settings, log: KazooLog, session: SessionKey | None) -
         handler=handler,
         logger=log,
     )
+
+
+class RemoveWatches:
+    """ZooKeeper's request of that name, since 3.5, which kazoo doesn't have: all watches of a path."""
+
+    type = 18
+
+    def __init__(self, path: str, watchers: MutableMapping[str, Any]) -> None:
+        self._path = path
+        self._watchers = watchers
+
+    def serialize(self) -> bytes:
+        """The path, and which watches: any, which is 3."""
+        path = self._path.encode()
+        return struct.pack(f">i{len(path)}si", len(path), path, 3)
+
+    def deserialize(self, _data: bytes, _offset: int) -> None:
+        """The answer is empty. kazoo's own note goes now, in the thread that reads the notes."""
+        self._watchers.pop(self._path, None)
+
+
+def unwatch(client: Any, path: str) -> None:
+    """Take back the watch for a node that isn't there, which kazoo has no way to do, and keeps for ever.
+
+    Nothing is waited for. Without a connection there is no watch, and it does nothing.
+    """
+    with suppress(Exception):
+        request = RemoveWatches(path, client._data_watchers)  # noqa: SLF001
+        client._call(request, client.handler.async_result())  # noqa: SLF001
 
 
 def meaning(error: Exception, what: str, where: str) -> Exception:
@@ -90,7 +123,7 @@ def meaning(error: Exception, what: str, where: str) -> Exception:
             return PermissionDeniedError(f"{what}: the server refuses the credentials", url=where)
         case "InvalidACLError":
             return PermissionDeniedError(
-                f"{what}: the server refuses the ACL; one for the creator needs auth=", url=where
+                f"{what}: the server refuses the ACL; one for the creator needs user=", url=where
             )
         case "BadArgumentsError":
             return BadRequestError(f"{what}: the server refuses the values", url=where)

@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import threading
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
@@ -11,17 +10,14 @@ from asyncsd._errors import BackendError, UnreachableError
 from asyncsd._protocols import Clock
 from asyncsd._tasks import TaskOwner
 
-from ._kazoo import SessionKey, Settings, make_client, meaning
-from ._lifetime import Lifetime
+from ._client import GOODBYE, Client
+from ._kazoo import SessionKey, Settings, meaning, unwatch
 from ._log import KazooLog
 from ._threads import Submitter, in_thread, tell
 
 __all__ = ["Request", "Session"]
 
 log = logging.getLogger("asyncsd.zookeeper")
-
-STOP = 2.0
-"""How long the stopping of a client is waited for before another takes its place."""
 
 
 class Request(NamedTuple):
@@ -59,7 +55,6 @@ class Session:
         timeout: float,
         connect_timeout: float,
         clock: Clock,
-        lifetime: Lifetime,
         lost: Callable[[], None],
     ) -> None:
         self.where = where
@@ -69,10 +64,9 @@ class Session:
         self._timeout = timeout
         self._connect_timeout = connect_timeout
         self._clock = clock
-        self._lifetime = lifetime
         self._lost = lost
         self._key: SessionKey | None = None
-        self._client: Any = None
+        self._client: Client | None = None
         self._log = KazooLog()
         self._connected = asyncio.Event()
         self._disconnected = asyncio.Event()
@@ -80,9 +74,6 @@ class Session:
         self._was_connected = False
         self._tasks = TaskOwner()
         self._submitter: Submitter | None = None
-        # A thread may be making a client while the session closes.
-        self._making = threading.Lock()
-        self._closed = False
 
     @property
     def is_connected(self) -> bool:
@@ -91,44 +82,41 @@ class Session:
     @property
     def zxid(self) -> int | None:
         """The number of the last transaction that the server told of."""
-        return (self._client and self._client.last_zxid) or None
+        return (self._client and self._client.kazoo.last_zxid) or None
 
     async def open(self) -> None:
         """Start to connect, without waiting for it. Raises ImportError without kazoo."""
-        await in_thread(partial(self._make, asyncio.get_running_loop()))
+        await self._make()
         self._submitter = Submitter()
         self._tasks.spawn(self._supervise(), role="session", service="zookeeper")
 
     async def aclose(self) -> None:
-        """End the session, and with it all its ephemeral nodes."""
+        """End the session, and with it all its ephemeral nodes.
+
+        A server that doesn't answer is waited for no longer than a second: it ends the session by itself,
+        once that is over.
+        """
+        goodbye = GOODBYE if self.is_connected else 0.0
         self._connected.clear()
         await self._tasks.aclose()
         if self._submitter is not None:
             self._submitter.stop()
-        await in_thread(self._end)
+        client, self._client = self._client, None
+        if client is not None and not await client.aclose(self._clock, goodbye=goodbye) and goodbye:
+            log.warning("ZooKeeper at %s doesn't answer: its session ends by its timeout", self.where)
 
-    def _end(self) -> None:
-        """Stop the client; blocks."""
-        with self._making:
-            self._closed = True
-            client, self._client = self._client, None
-        if client is not None:
-            _stop(client)
-
-    def _make(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Make a client and start it; blocks."""
-        client = make_client(self._settings, self._log, self._key)
+    async def _make(self) -> None:
+        """Make a client, and start it."""
+        loop = asyncio.get_running_loop()
+        client = await in_thread(partial(Client, self._settings, self._log, self._key))
 
         def listen(state: str) -> None:
-            tell(loop, self._heard, client, str(state), client.client_id)
+            tell(loop, self._heard, client, state, client.kazoo.client_id)
 
-        client.add_listener(listen)
-        with self._making:
-            if not self._closed:
-                self._client = client
-                client.start_async()
+        self._client = client
+        await in_thread(partial(client.start, listen))
 
-    def _heard(self, client: Any, state: str, key: SessionKey | None) -> None:
+    def _heard(self, client: Client, state: str, key: SessionKey | None) -> None:
         if client is not self._client:
             return
         if state == "CONNECTED" and key is not None:
@@ -158,19 +146,16 @@ class Session:
                     await self._connected.wait()
             except TimeoutError:
                 # One that was never connected knows nothing that servers could refuse, unless it has ended.
-                if self._was_connected or str(self._client.client_state) in ("CLOSED", "AUTH_FAILED"):
+                if self._was_connected or (self._client is not None and self._client.has_ended):
                     await self._replace()
 
     async def _replace(self) -> None:
         log.info("no connection to ZooKeeper at %s yet: beginning anew", self.where)
         client, self._client = self._client, None
         self._was_connected = False
-        try:
-            async with self._clock.timeout(STOP):
-                await in_thread(partial(_stop, client))
-        except TimeoutError:
-            pass  # It ends by itself, and nobody listens to it any more.
-        await in_thread(partial(self._make, asyncio.get_running_loop()))
+        if client is not None:
+            await client.aclose(self._clock, goodbye=0.0)
+        await self._make()
 
     def _why(self) -> str:
         return self._log.trouble or "no answer"
@@ -181,18 +166,22 @@ class Session:
 
     async def _ready(self) -> Any:
         """The client, connected; UnreachableError where it isn't in time."""
-        self._lifetime.check()
         if not self._connected.is_set():
             try:
-                with self._lifetime.waiting() as closed:
-                    async with self._clock.timeout(self._connect_timeout):
-                        await _first(self._connected, closed)
+                async with self._clock.timeout(self._connect_timeout):
+                    await self._connected.wait()
             except TimeoutError as exc:
                 raise UnreachableError(
                     f"no connection to ZooKeeper within {self._connect_timeout:g} s: {self._why()}",
                     url=self.where,
                 ) from exc
-        return self._client
+        assert self._client is not None  # noqa: S101 - it is connected
+        return self._client.kazoo
+
+    def unwatch(self, path: str) -> None:
+        """Take back the watch of a node that isn't there. Nothing is waited for, and nothing fails."""
+        if self.is_connected and self._client is not None and self._submitter is not None:
+            self._submitter.submit(partial(unwatch, self._client.kazoo, path))
 
     async def ask(self, method: str, path: str, *args: Any, **options: Any) -> Any:
         """The answer to one request; raises Missing, Taken, BadVersion or a BackendError."""
@@ -214,6 +203,7 @@ class Session:
         loop = asyncio.get_running_loop()
         answers: list[Any] = [None] * len(starts)
         left = len(starts)
+        done: asyncio.Future[None] = loop.create_future()
 
         def settle(number: int, answer: Any) -> None:
             nonlocal left
@@ -231,10 +221,9 @@ class Session:
 
         assert self._submitter is not None  # noqa: S101 - it is open
         try:
-            with self._lifetime.waiting() as done:
-                async with self._clock.timeout(self._timeout):
-                    self._submitter.submit(submit)
-                    await done
+            async with self._clock.timeout(self._timeout):
+                self._submitter.submit(submit)
+                await done
         except TimeoutError as exc:
             raise UnreachableError(
                 f"{starts[0][0]}: no answer from ZooKeeper within {self._timeout:g} s", url=self.where
@@ -257,24 +246,3 @@ def _deliver(
     """Take an AsyncResult to the loop, from kazoo's thread."""
     answer = result.value if result.successful() else result.exception
     tell(loop, settle, number, answer)
-
-
-async def _first(event: asyncio.Event, closed: asyncio.Future[None]) -> None:
-    """Wait for either."""
-    waiting = asyncio.ensure_future(event.wait())
-    try:
-        await asyncio.wait((waiting, closed), return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        waiting.cancel()
-
-
-def _stop(client: Any) -> None:
-    """Stop a client; blocks until its threads have ended."""
-    try:
-        client.stop()
-    except Exception:
-        log.debug("kazoo didn't stop cleanly", exc_info=True)
-    try:
-        client.close()
-    except Exception:
-        log.debug("kazoo didn't close cleanly", exc_info=True)

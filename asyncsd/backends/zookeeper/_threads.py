@@ -5,8 +5,11 @@ import queue
 import threading
 from collections.abc import Callable
 from contextlib import suppress
+from typing import TypeVar
 
 __all__ = ["Submitter", "in_thread", "tell"]
+
+T = TypeVar("T")
 
 
 def tell(loop: asyncio.AbstractEventLoop, call: Callable[..., object], *args: object) -> None:
@@ -40,26 +43,29 @@ class Submitter:
             work()
 
 
-async def in_thread(call: Callable[[], object]) -> None:
-    """Run `call` in a thread of its own, which doesn't keep the program from its end.
+async def in_thread(call: Callable[[], T]) -> T:
+    """What `call` returns, run in a thread of its own, which doesn't keep the program from its end.
 
     When this is cancelled the thread goes on by itself.
     """
     loop = asyncio.get_running_loop()
-    ended: asyncio.Future[Exception | None] = loop.create_future()
+    ended: asyncio.Future[T] = loop.create_future()
 
-    def end(error: Exception | None) -> None:
+    def end(result: T) -> None:
         if not ended.done():
-            ended.set_result(error)
+            ended.set_result(result)
+
+    def fail(error: Exception) -> None:
+        if not ended.done():
+            ended.set_exception(error)
 
     def run() -> None:
-        error: Exception | None = None
         try:
-            call()
+            result = call()
         except Exception as exc:  # noqa: BLE001 - it is raised where it is awaited
-            error = exc
-        tell(loop, end, error)
+            tell(loop, fail, exc)
+        else:
+            tell(loop, end, result)
 
     threading.Thread(target=run, name="asyncsd-zookeeper-control", daemon=True).start()
-    if (error := await ended) is not None:
-        raise error
+    return await ended

@@ -1,8 +1,9 @@
 """A node's children, kept as they are by watches."""
 
 import asyncio
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple
 
 from asyncsd._errors import ClosedError
 from asyncsd._models import Instance
@@ -12,37 +13,26 @@ from asyncsd._tasks import TaskOwner
 from ._address import join, plain_name
 from ._codec import decode
 from ._kazoo import Missing
-from ._lifetime import Lifetime
 from ._session import Request, Session
-from ._threads import tell
+from ._waiters import Waiters
 
-__all__ = ["Folder", "Service", "Waiters"]
+__all__ = ["Folder", "Service", "Source"]
 
 
-class Waiters:
-    """Those who wait for a change."""
+class Source(NamedTuple):
+    """What views read from, and whom they tell.
 
-    def __init__(self, lifetime: Lifetime, clock: Clock) -> None:
-        self._lifetime = lifetime
-        self._clock = clock
-        self._waiting: set[asyncio.Future[None]] = set()
+    `heard` is called, in kazoo's thread, for every watch: one function for all views, so that the watch of a
+    view that was dropped doesn't keep it. `numbers` are the versions of all views: that of a view which was
+    dropped isn't had by the next one of the same service.
+    """
 
-    async def wait(self, seconds: float) -> None:
-        """Return at the next `wake`, or after so many seconds."""
-        with self._lifetime.waiting() as woken:
-            self._waiting.add(woken)
-            try:
-                async with self._clock.timeout(seconds):
-                    await woken
-            except TimeoutError:
-                pass
-            finally:
-                self._waiting.discard(woken)
-
-    def wake(self) -> None:
-        for woken in self._waiting:
-            if not woken.done():
-                woken.set_result(None)
+    session: Session
+    clock: Clock
+    tasks: TaskOwner
+    heard: Callable[[Any], None]
+    changed: Callable[[], None]
+    numbers: Iterator[int]
 
 
 class Folder:
@@ -52,23 +42,16 @@ class Folder:
     anew: no change goes by unseen, and several that come together are one.
     """
 
-    def __init__(
-        self,
-        path: str,
-        session: Session,
-        waiters: Waiters,
-        *,
-        tasks: TaskOwner,
-        changed: Callable[[], None],
-    ) -> None:
+    def __init__(self, path: str, source: Source) -> None:
         self.path = path
-        self.version = 0
+        self.version = next(source.numbers)
         self.names: frozenset[str] = frozenset()
-        self._session = session
-        self._waiters = waiters
-        self._changed = changed
-        self._loop = asyncio.get_running_loop()
-        self._tasks = tasks
+        self.is_missing = False
+        """Whether the node isn't there, as far as is known: its watch stands until it is."""
+        self._source = source
+        self._users = 0
+        self._last_use = source.clock.time()
+        self._waiters = Waiters(source.clock)
         self._reading: asyncio.Task[None] | None = None
         self._relist = True
         self._unread: set[str] = set()
@@ -91,20 +74,39 @@ class Folder:
 
     def _wake(self) -> None:
         self._waiters.wake()
-        self._changed()
+        self._source.changed()
 
-    def heard(self, event: Any) -> None:
-        """A watch's event, in kazoo's thread."""
-        tell(self._loop, self._event, str(event.type), event.path)
-
-    def _event(self, kind: str, path: str | None) -> None:
-        if kind == "NONE" or path is None:
-            return  # The connection is lost, of which the session tells.
-        if path == (self.path or "/"):
-            self._relist = True
-        else:
-            self._unread.add(path.rpartition("/")[2])
+    def relist(self) -> None:
+        """A watch has told that its children are others now, or that it has come or gone."""
+        self._relist = True
         self._wake()
+
+    def reread(self, child: str) -> None:
+        """A watch has told that a child is another now."""
+        self._unread.add(child)
+        self._wake()
+
+    @contextmanager
+    def in_use(self) -> Generator[None, None, None]:
+        """Somebody waits for it, or reads."""
+        self._users += 1
+        try:
+            yield
+        finally:
+            self._users -= 1
+            self.touch()
+
+    @property
+    def is_in_use(self) -> bool:
+        return self._users > 0
+
+    def touch(self) -> None:
+        """It was of use now."""
+        self._last_use = self._source.clock.time()
+
+    def idle_for(self) -> float:
+        """The seconds since it was of use."""
+        return 0.0 if self.is_in_use else self._source.clock.time() - self._last_use
 
     def start(self) -> asyncio.Task[None] | None:
         """Begin to read what is stale, or join those who read already; None where nothing is to be read."""
@@ -112,7 +114,7 @@ class Folder:
             return self._reading
         if not self.is_stale:
             return None
-        self._reading = self._tasks.spawn(self._read_all(), role="read", service=self.path)
+        self._reading = self._source.tasks.spawn(self._read_all(), role="read", service=self.path)
         # Whoever waited may have been cancelled: nobody is left then to see how it ended.
         self._reading.add_done_callback(lambda task: task.cancelled() or task.exception())
         return self._reading
@@ -149,17 +151,25 @@ class Folder:
 
     async def _list(self) -> frozenset[str]:
         """The children, none where the node isn't there; watched either way."""
+        ask, heard = self._source.session.ask, self._source.heard
         while True:
             try:
-                return frozenset(await self._session.ask("get_children", self.path or "/", self.heard))
+                names = await ask("get_children", self.path or "/", heard)
             except Missing:
-                if await self._session.ask("exists", self.path, self.heard) is None:
+                self.is_missing = await ask("exists", self.path, heard) is None
+                if self.is_missing:
                     return frozenset()
+            else:
+                self.is_missing = False
+                return frozenset(names)
 
     def _set_names(self, names: frozenset[str]) -> None:
         if names != self.names:
             self.names = names
-            self.version += 1
+            self._new_version()
+
+    def _new_version(self) -> None:
+        self.version = next(self._source.numbers)
 
     async def _read_children(self, names: set[str]) -> None:
         """Of these only the names matter."""
@@ -168,17 +178,8 @@ class Folder:
 class Service(Folder):
     """A service's instances."""
 
-    def __init__(
-        self,
-        name: str,
-        path: str,
-        session: Session,
-        waiters: Waiters,
-        *,
-        tasks: TaskOwner,
-        changed: Callable[[], None],
-    ) -> None:
-        super().__init__(path, session, waiters, tasks=tasks, changed=changed)
+    def __init__(self, name: str, path: str, source: Source) -> None:
+        super().__init__(path, source)
         self.name = name
         self._data: dict[str, bytes | None] = {}
         self._instances: dict[str, Instance | None] = {}
@@ -205,14 +206,14 @@ class Service(Folder):
     def _forget(self, name: str) -> None:
         self._data.pop(name, None)
         if name in self._instances and self._instances.pop(name) is not None:
-            self.version += 1
+            self._new_version()
 
     async def _read_children(self, names: set[str]) -> None:
         if not names:
             return
         ordered = sorted(names)
-        answers = await self._session.ask_all(
-            [Request("get", join(self.path, name), (self.heard,)) for name in ordered]
+        answers = await self._source.session.ask_all(
+            [Request("get", join(self.path, name), (self._source.heard,)) for name in ordered]
         )
         for name, answer in zip(ordered, answers, strict=True):
             if isinstance(answer, Missing):
@@ -231,4 +232,4 @@ class Service(Folder):
         after = None if data is None else decode(self.name, plain_name(name), data)
         self._instances[name] = after
         if before != after:
-            self.version += 1
+            self._new_version()

@@ -25,8 +25,8 @@ class BackendConformance(Reading, Waiting, Registering, Lifecycle):
             def make_backend(self, *, wait: float = 30.0) -> MyBackend:
                 return MyBackend("http://127.0.0.1:1234", wait=wait)
 
-    `pushes`, `registers`, `drains` and `ttl` say what the backend can't do, and `deadline` in how many
-    seconds all has to have happened. What a backend does by a protocol of its own (CatalogBackend,
+    `pushes`, `registers`, `drains`, `ttl` and `carries` say what the backend can't do, and `deadline` in how
+    many seconds all has to have happened. What a backend does by a protocol of its own (CatalogBackend,
     ObservingBackend) is tested where it has the methods. For one that only reads, override `put` and `drop`
     to change the registry by other means.
     """

@@ -43,6 +43,7 @@ class Reading(Suite):
     async def test_what_is_registered_is_what_is_read(
         self, backend: RegistryBackend, service: str, values: dict[str, Any]
     ) -> None:
+        self.needs_carried(*values)
         given = record(service, **values)
         await self.put(backend, given)
         read = only(await self.until(backend, service, bool))
@@ -57,6 +58,7 @@ class Reading(Suite):
 
     @pytest.mark.parametrize("id", ["a b", "a/b", "ü?x=1#y", "a%2Fb", "a:b,c;d"])
     async def test_ids_may_have_odd_characters(self, backend: RegistryBackend, service: str, id: str) -> None:
+        self.needs_carried("id")
         odd = f"{service} {id}"
         lease = await self.put(backend, record(service, id=odd))
         assert only(await self.until(backend, service, bool)).id == odd

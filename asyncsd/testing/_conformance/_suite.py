@@ -26,6 +26,8 @@ class Suite(ABC):
     """A TTLCheck that isn't renewed takes its instance out of rotation."""
     expires: ClassVar[bool] = False
     """It does so by removing the instance, as a lease does, and not by turning it critical."""
+    carries: ClassVar[frozenset[str]] = frozenset({"id", "tags", "meta", "scheme"})
+    """What of a record comes back when it is read, beside its address and weight."""
     deadline: ClassVar[float] = 10.0
     """Seconds in which a change has to be seen; less than the `wait` of `make_backend`."""
 
@@ -64,6 +66,12 @@ class Suite(ABC):
         for feature in features:
             if not getattr(self, feature):
                 pytest.skip(f"{type(self).__name__}.{feature} is False")
+
+    def needs_carried(self, *fields: str) -> None:
+        """Skip a test of what this registry has no place for."""
+        for field in fields:
+            if field in Suite.carries - self.carries:
+                pytest.skip(f"{type(self).__name__}.carries has no {field!r}")
 
     async def until(
         self,

@@ -70,9 +70,13 @@ def test_any_name_is_a_nodes_name_and_comes_back(name: str) -> None:
 @pytest.mark.parametrize(
     ("options", "why"),
     [
-        ({"auth": "sesame"}, "user:password"),
-        ({"auth": ":sesame"}, "user:password"),
-        ({"auth": "me:sesame", "auth_file": "f"}, "not both"),
+        ({"user": "me:sesame", "password": "x"}, "without ':'"),
+        ({"user": "", "password": "sesame"}, "user is a name"),
+        ({"user": "me"}, "one of password= and password_file="),
+        ({"user": "me", "password": ""}, "password is empty"),
+        ({"user": "me", "password": "sesame", "password_file": "f"}, "one of password= and password_file="),
+        ({"password": "sesame"}, "go with user="),
+        ({"password_file": "f"}, "go with user="),
         ({"ca": "ca.pem"}, "tls=True"),
         ({"verify": False}, "tls=True"),
         ({"tls": True, "key": "k"}, "goes with cert"),
@@ -88,8 +92,9 @@ def test_options_that_cant_be_are_refused_without_a_secret(options: dict[str, An
 
 
 def test_its_repr_shows_no_password() -> None:
-    backend = ZooKeeperBackend("a,b", prefix="/", auth="me:sesame", tls=True)
-    assert repr(backend) == "ZooKeeperBackend('a:2181,b:2181', prefix='/', auth='***', tls=True)"
+    backend = ZooKeeperBackend("a,b", prefix="/", user="me", password="sesame", tls=True)
+    shown = "ZooKeeperBackend('a:2181,b:2181', prefix='/', user='me', password='***', tls=True)"
+    assert repr(backend) == shown
 
 
 @pytest.mark.parametrize(
@@ -102,7 +107,10 @@ def test_its_repr_shows_no_password() -> None:
         ("zk://a:1/apps?prefix=/sd", "ZooKeeperBackend('a:1', prefix='/apps/sd')"),
         ("zk://a:1/apps?prefix=/", "ZooKeeperBackend('a:1', prefix='/apps')"),
         ("zk://a:1?prefix=/", "ZooKeeperBackend('a:1', prefix='/')"),
-        ("zk://a?auth_file=f&tls=true&ca=c", "ZooKeeperBackend('a:2181', auth_file='f', tls=True)"),
+        (
+            "zk://a?user=me&password_file=f&tls=true&ca=c",
+            "ZooKeeperBackend('a:2181', user='me', password_file='f', tls=True)",
+        ),
     ],
 )
 def test_from_url(url: str, expected: str) -> None:
@@ -113,8 +121,8 @@ def test_from_url(url: str, expected: str) -> None:
     ("url", "why"),
     [
         ("zk+x://a", "zk://"),
-        ("zk://me:sesame@a", "auth="),
-        ("zk://a?auth=me:sesame", "no parameter 'auth'"),
+        ("zk://me:sesame@a", "password_file="),
+        ("zk://a?password=sesame", "no parameter 'password'.*password_file"),
         ("zk://a?wait=x", "wait of a ZooKeeper URL"),
         ("zk://a?tls=yes", "tls of a ZooKeeper URL"),
     ],
@@ -128,12 +136,13 @@ def test_a_url_that_cant_be_is_refused_without_a_secret(url: str, why: str) -> N
 async def test_files_that_cant_be_read_are_told_of_when_it_opens(tmp_path: Path) -> None:
     empty = tmp_path / "empty"
     empty.touch()
-    for options, why in (
-        ({"auth_file": tmp_path / "none"}, "auth_file .*none: No such file"),
-        ({"auth_file": empty}, "user:password"),
+    cases: list[tuple[dict[str, Any], str]] = [
+        ({"user": "me", "password_file": tmp_path / "none"}, "password_file .*none: No such file"),
+        ({"user": "me", "password_file": empty}, "password_file .*empty: is empty"),
         ({"tls": True, "ca": tmp_path / "none"}, "ca .*none: No such file"),
         ({"tls": True, "cert": empty}, "cert .*empty"),
-    ):
+    ]
+    for options, why in cases:
         backend = ZooKeeperBackend(**options)
         with pytest.raises(ValueError, match=why):
             await backend.__aenter__()
@@ -194,6 +203,8 @@ def test_what_no_server_takes_is_refused_before_it_is_sent() -> None:
         (b"10.0.0.1:8080", "10.0.0.1:8080"),
         (b"db-1.example:80\n", "db-1.example:80"),
         (b"[::1]:80", "[::1]:80"),
+        (b"http://10.0.0.1:8080", "10.0.0.1:8080"),
+        (b"https://db/", "db:443"),
         (b'{"host":"h","port":1}', "h:1"),
         (b'{"host":"h","port":1,"from":"the future"}', "h:1"),
     ],
@@ -202,6 +213,13 @@ def test_a_bare_address_is_an_instance_too(data: bytes, address: str) -> None:
     read = decode("users", "x", data)
     assert read is not None
     assert (read.id, read.address, read.status, read.weight) == ("x", address, "passing", 1)
+
+
+def test_the_address_may_be_the_nodes_name() -> None:
+    read = decode("users", "10.0.0.1:8080", b"")
+    assert read is not None
+    assert (read.id, read.host, read.port, read.scheme) == ("10.0.0.1:8080", "10.0.0.1", 8080, None)
+    assert decode("users", "10.0.0.1:8080", b"no address") is None
 
 
 @given(
@@ -219,7 +237,8 @@ def test_no_garbage_in_a_node_is_more_than_skipped(data: bytes) -> None:
         b"",
         b"{}",
         b"host",
-        b"http://h:1",
+        b"grpc://h",
+        b"http://h:1/path",
         b"h:99999",
         b"[]",
         b'{"host":"","port":1}',

@@ -1,0 +1,90 @@
+"""Many waits on a server that says nothing, and on one that denies the whole prefix."""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from itertools import pairwise
+from typing import Any
+
+from asyncsd import PermissionDeniedError
+from asyncsd.backends.etcd._keys import Keys
+from asyncsd.backends.etcd._watch import DENIED, FEW, Watch
+from asyncsd.testing import FakeClock
+
+KEYS = Keys("services")
+
+
+class Silent:
+    """A transport whose server lives, and says nothing of changes; it is also the body of the answers."""
+
+    endpoint = "http://127.0.0.1:2379"
+
+    def __init__(self, *, denies: bool = False) -> None:
+        self.denies = denies
+        self.begun: list[bytes] = []
+        self._told = 0
+
+    @asynccontextmanager
+    async def stream(
+        self, _: object, path: str, request: Any, *, leader: bool
+    ) -> AsyncGenerator["Silent", None]:
+        assert path == "/v3/watch"
+        assert leader
+        key = request["create_request"]["key"]
+        self.begun.append(key)
+        if self.denies and key == KEYS.all.key:
+            raise PermissionDeniedError("permission denied")
+        yield self
+
+    async def readany(self) -> bytes:
+        if self._told < len(self.begun):
+            self._told += 1
+            return b'{"result":{"header":{"revision":"1"},"created":true}}\n'
+        silence: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+        return await silence
+
+    async def alive(self, *_: object) -> None:
+        return
+
+    def heard(self, _: object) -> None:
+        return
+
+
+def parts(*, denies: bool = False) -> tuple[Any, FakeClock, Watch]:
+    transport: Any = Silent(denies=denies)
+    clock = FakeClock()
+    return transport, clock, Watch(transport, clock, KEYS)
+
+
+def begin(watch: Watch, count: int, wait: float = 40.0) -> list[asyncio.Task[None]]:
+    loop = asyncio.get_running_loop()
+    return [loop.create_task(watch.changed(KEYS.service(f"s{n}"), 1, wait)) for n in range(count)]
+
+
+async def test_many_waits_that_began_together_do_not_end_together() -> None:
+    transport, clock, watch = parts()
+    waits = begin(watch, 60)
+    ended: list[int] = []
+    for _ in range(40):
+        await clock.advance(1.0)
+        ended.append(sum(wait.done() for wait in waits))
+    assert ended[28] == 0
+    assert ended[-1] == 60
+    assert max(after - before for before, after in pairwise(ended)) <= 7 + FEW
+    assert len(transport.begun) == FEW + 2  # Silent for long, the shared one was begun anew.
+    await watch.aclose()
+
+
+async def test_a_prefix_that_is_denied_is_tried_again_after_a_while() -> None:
+    transport, clock, watch = parts(denies=True)
+    tried: list[int] = []
+    for _ in range(3):
+        waits = begin(watch, 20)
+        await clock.settle()
+        tried.append(transport.begun.count(KEYS.all.key))
+        assert len(transport.begun) - tried[-1] == 20
+        transport.begun = [KEYS.all.key] * tried[-1]
+        await clock.advance(DENIED / 2)
+        assert all(wait.done() for wait in waits)
+    assert tried == [1, 1, 2]
+    await watch.aclose()
