@@ -30,12 +30,15 @@ from ._protocols import (
     Picker,
     Policy,
     RegistryBackend,
+    SnapshotStore,
+    StoredSnapshot,
 )
 from ._reachability import Reachability
 from ._registering import Registering
 from ._registrar import Registrar
 from ._registration import Record, Registration
 from ._states import ChangeHook, RegistrationState, StateChange
+from ._store import FileStore
 from ._subscription import Subscription
 from ._values import Meta
 from ._watcher import Watcher
@@ -68,6 +71,7 @@ __all__ = [
     "DiscoveryError",
     "DiscoveryHealth",
     "Event",
+    "FileStore",
     "GRPCCheck",
     "Health",
     "HealthCallback",
@@ -106,8 +110,10 @@ __all__ = [
     "Retry",
     "RoundRobin",
     "Snapshot",
+    "SnapshotStore",
     "StateChange",
     "Status",
+    "StoredSnapshot",
     "Subscription",
     "TCPCheck",
     "Trust",

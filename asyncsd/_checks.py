@@ -9,7 +9,17 @@ from urllib.parse import urlsplit
 from ._models import Status
 from ._values import Meta, ShortRepr, as_flag, as_host, as_meta, as_name, as_port, as_text, duration, url_host
 
-__all__ = ["Check", "GRPCCheck", "HTTPCheck", "Health", "TCPCheck", "TTLCheck", "complete", "needs_port"]
+__all__ = [
+    "Check",
+    "GRPCCheck",
+    "HTTPCheck",
+    "Health",
+    "TCPCheck",
+    "TTLCheck",
+    "complete",
+    "masked",
+    "needs_port",
+]
 
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+\Z")
 """The name of a header (RFC 9110, 5.6.2)."""
@@ -118,7 +128,7 @@ class HTTPCheck(_Probe):
         as_text("HTTPCheck.tls_server_name", self.tls_server_name, none=True)
         if not self.url.startswith("/") and not _is_http(self.url):
             raise ValueError(
-                f"HTTPCheck.url is a path such as '/health' or a whole http(s) URL; got {_masked(self.url)!r}"
+                f"HTTPCheck.url is a path such as '/health' or a whole http(s) URL; got {masked(self.url)!r}"
             )
         if not self.method.isalpha():
             raise ValueError(f"HTTPCheck.method is an HTTP method such as 'GET'; got {self.method!r}")
@@ -126,7 +136,7 @@ class HTTPCheck(_Probe):
     def _shown(self, name: str) -> object:
         match name:
             case "url":
-                return _masked(self.url)
+                return masked(self.url)
             case "headers":
                 return dict.fromkeys(self.headers, "***")
             case "body":
@@ -179,7 +189,7 @@ def _is_http(url: str) -> bool:
         return False
 
 
-def _masked(url: str) -> str:
+def masked(url: str) -> str:
     """`url` without what may be secret: what stands before an @, and the query."""
     return re.sub(r"(?s)\?.*", "?***", re.sub(r"(?s)//.*@", "//***@", url))
 

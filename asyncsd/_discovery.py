@@ -13,10 +13,11 @@ from ._config import Backoff, Limits
 from ._endpoints import Close, Opens
 from ._errors import ClosedError, UnsupportedError
 from ._health import HealthCallback
+from ._keeping import as_store
 from ._models import Event, Instance, Names, Query, Snapshot
 from ._names import NamesSubscription, NamesWatcher
 from ._poll import WatchHealth
-from ._protocols import Backend, CatalogBackend, Clock, Policy, RegistryBackend
+from ._protocols import Backend, CatalogBackend, Clock, Policy, RegistryBackend, SnapshotStore
 from ._reachability import Reachability
 from ._registering import Registering
 from ._registrar import Registrar
@@ -54,7 +55,8 @@ class Discovery(Generic[B_co]):
     Nothing happens before `async with`, which opens the backend unless it is open already: then it is only
     borrowed, and left open. It belongs to the loop that entered it. Leaving it deregisters, ends the watches
     and closes the backend, in this order, also when cancelled; whoever still waits on a part of it gets a
-    ClosedError. `backoff` and `limits` hold for all its parts; `clock` and `rng` are for tests.
+    ClosedError. `backoff` and `limits` hold for all its parts; `clock` and `rng` are for tests. `store`, such
+    as a FileStore, keeps the last list of each query over a restart: see Watcher.
     """
 
     def __init__(
@@ -63,6 +65,7 @@ class Discovery(Generic[B_co]):
         *,
         backoff: Backoff = Backoff(),
         limits: Limits = Limits(),
+        store: SnapshotStore | None = None,
         clock: Clock | None = None,
         rng: random.Random | None = None,
     ) -> None:
@@ -73,6 +76,7 @@ class Discovery(Generic[B_co]):
                 f"Discovery.from_url takes a URL; got {type(given).__name__}"
             )
         self._backend = backend
+        self._store = as_store(store)
         self._backoff = backoff
         self._limits = limits
         self._clock: Clock = clock or LoopClock()
@@ -107,6 +111,7 @@ class Discovery(Generic[B_co]):
         *,
         backoff: Backoff = Backoff(),
         limits: Limits = Limits(),
+        store: SnapshotStore | None = None,
         clock: Clock | None = None,
         rng: random.Random | None = None,
     ) -> "Discovery[Any]":
@@ -117,7 +122,7 @@ class Discovery(Generic[B_co]):
         """
         backends = importlib.import_module("asyncsd.backends")  # By name: the core imports no backend.
         backend: Backend = backends.from_url(url)
-        return Discovery(backend, backoff=backoff, limits=limits, clock=clock, rng=rng)
+        return Discovery(backend, backoff=backoff, limits=limits, store=store, clock=clock, rng=rng)
 
     @property
     def backend(self) -> B_co:
@@ -216,6 +221,7 @@ class Discovery(Generic[B_co]):
                 clock=self._clock,
                 rng=self._rng,
                 reachability=self._reachability,
+                store=self._store,
             ),
         )
 
@@ -406,6 +412,7 @@ class Discovery(Generic[B_co]):
         drain: float = 0.0,
         linger: float = 5.0,
         health: HealthCallback | None = None,
+        run_checks: bool = False,
         on_change: ChangeHook | Iterable[ChangeHook] | None = None,
     ) -> Registering:
         """Be registered while an `async with` block runs: `async with sd.register(me) as registration`.
@@ -414,7 +421,7 @@ class Discovery(Generic[B_co]):
         mend (400, 403) is raised at once. Any other is not the end: the block runs, and the Registrar, whose
         `state` says how it is, goes on trying; with `required=True` it is raised after `timeout`. Leaving the
         block, by a cancellation too, takes the instance out of rotation for `drain` seconds and deregisters
-        it, which may take `linger` seconds more. `health` and `on_change` are Registrar's.
+        it, which may take `linger` seconds more. `health`, `run_checks` and `on_change` are Registrar's.
 
         A backend that is for reading only is a type error, and raises UnsupportedError.
         """
@@ -428,6 +435,7 @@ class Discovery(Generic[B_co]):
             self._backend,
             registration,
             health=health,
+            run_checks=run_checks,
             drain=drain,
             linger=linger,
             backoff=self._backoff,

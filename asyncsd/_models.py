@@ -25,7 +25,7 @@ __all__ = [
 
 Status: TypeAlias = Literal["passing", "warning", "critical"]
 Consistency: TypeAlias = Literal["default", "consistent", "stale"]
-Reason: TypeAlias = Literal["changed", "error", "reset", "recovered", "closed"]
+Reason: TypeAlias = Literal["changed", "error", "reset", "stored", "recovered", "closed"]
 
 _SEVERITY: dict[str, int] = {"passing": 0, "warning": 1, "critical": 2}
 
@@ -279,7 +279,8 @@ class Event:
     `snapshot` is None while nothing was heard. `stale` says that the registry can't be heard or is not
     believed just now, and that the snapshot is the last good one; `error` is why. An `error` without `stale`
     says that a part of several registries can't be heard: the others are, and live. `reason` is "changed",
-    "error", "reset" (the registry seems to have lost data; the old list is held), "recovered" or "closed".
+    "error", "reset" (the registry seems to have lost data; the old list is held), "stored" (the list is from
+    before the start: see FileStore), "recovered" or "closed".
     `heard_at` is the clock's time of the last good answer, and `age` the seconds since then when this Event
     was made. `added`, `removed` and `changed` lead from the snapshot of the Event before to this one: where
     a slow reader made several Events into one, from the oldest of them. All three are empty when only

@@ -142,14 +142,15 @@ class Poll(Generic[A]):
         heard_at: float | None,
         resets: int,
         skipped: int = 0,
+        restored: bool = False,
     ) -> WatchHealth:
-        """The health of the watch whose loop this is."""
+        """The health of the watch whose loop this is; `restored` says that `heard_at` is from before it."""
         state: WatchState = "live"
         if closed:
             state = "closed"
         elif self.error is not None:
             state = "failing"
-        elif heard_at is None:
+        elif heard_at is None or restored:
             state = "starting"
         return WatchHealth(
             state=state,

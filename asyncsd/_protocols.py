@@ -19,6 +19,8 @@ __all__ = [
     "Picker",
     "Policy",
     "RegistryBackend",
+    "SnapshotStore",
+    "StoredSnapshot",
 ]
 
 
@@ -132,6 +134,40 @@ class ObservingBackend(Protocol):
 
         Returns at once for None. Raises NotRegisteredError once the registry has forgotten it.
         """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class StoredSnapshot:
+    """The last good list of a query, as a store keeps it.
+
+    `instances` are of every status. `age` is the seconds since the registry told them, as of when this is
+    saved or loaded: it goes on to grow while the program doesn't run. `index` is Reply's.
+    """
+
+    instances: tuple[Instance, ...]
+    age: float = 0.0
+    index: int | None = None
+
+
+class SnapshotStore(Protocol):
+    """Where lists outlive the program. FileStore is one.
+
+    What a call raises is logged, once until one works again, and harms nothing else. It mustn't block the
+    loop, and is cancelled when it takes more than 2 seconds at the end of a watch.
+    """
+
+    @property
+    def every(self) -> float:
+        """The least seconds between two saves of one query."""
+        ...
+
+    async def load(self, query: Query) -> StoredSnapshot | None:
+        """What was saved last for an equal query, if it can still be used."""
+        ...
+
+    async def save(self, query: Query, stored: StoredSnapshot) -> None:
+        """Keep this in the place of what was saved before: wholly, or not at all."""
         ...
 
 

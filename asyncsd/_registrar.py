@@ -19,12 +19,13 @@ from ._errors import BackendError, ClosedError, NotRegisteredError, UnreachableE
 from ._health import HealthCallback, ask_health, http_status
 from ._lease import DRAINING, LeaseHolder
 from ._pace import MOST, Pace
+from ._prober import Prober, by_ttl
 from ._protocols import Clock, RegistryBackend
 from ._reachability import Reachability
 from ._registration import MetaSource, Record, Registration, Tags, Weight
 from ._states import ChangeHook, RegistrationState, StateChange, States
 from ._tasks import finish, strays_are_errors
-from ._values import duration, url_host
+from ._values import as_flag, duration, url_host
 
 __all__ = ["HealthCallback", "Registrar", "RegistrationState", "StateChange", "http_status"]
 
@@ -61,6 +62,11 @@ class Registrar:
     (status, note). It is asked before each heartbeat of a TTL. One that raises, or takes longer than the
     heartbeat's interval (a third of the TTL), counts as critical with the error's text as the note.
 
+    With `run_checks` this process runs its HTTPCheck, TCPCheck and GRPCCheck itself, for a registry that
+    can't, or can't reach it: the registry gets a TTLCheck (the registration's own, or one of 15 s), whose
+    heartbeats tell the worst of what these and `health` say; a change is told at once. Each check is run at
+    once, every second until it first passes, and then at its interval, 1 s at least.
+
     On leaving, the instance is out of rotation for `drain` seconds before it goes, so that callers see it;
     what is to be told to the registry may take `linger` seconds. `on_change` is one function, or several,
     that get a StateChange. `reachability` is shared by all that use one backend: one probe for all of them.
@@ -74,6 +80,7 @@ class Registrar:
         health: HealthCallback | None = None,
         drain: float = 0.0,
         linger: float = 5.0,
+        run_checks: bool = False,
         backoff: Backoff | None = None,
         clock: Clock | None = None,
         rng: random.Random | None = None,
@@ -97,8 +104,10 @@ class Registrar:
         self._rng = rng or random.Random()
         self._seeded = rng is not None
         self._states = States(registration.service, self._clock, on_change)
-        checks = (registration.check, *registration.checks)
-        ttls = [check.ttl for check in checks if isinstance(check, TTLCheck)]
+        given = (registration.check, *registration.checks)
+        checks = tuple(check for check in given if check is not None)
+        told = by_ttl(checks) if as_flag("run_checks", run_checks) else checks
+        ttls = [check.ttl for check in told if isinstance(check, TTLCheck)]
         self._interval = min(ttls) / 3 if ttls else VERIFY
         reachability = reachability or Reachability(clock=self._clock, rng=self._rng)
         self._pace = Pace(
@@ -110,6 +119,8 @@ class Registrar:
             reachability=reachability,
         )
         self._holder = LeaseHolder(backend, clock=self._clock, reachability=reachability, pace=self._pace)
+        prober = Prober(checks, clock=self._clock, changed=self._pace.wake) if run_checks else None
+        self._prober: Prober | None = prober
         self._running = False
         self._leaving = False
         self._bug: Exception | None = None
@@ -280,6 +291,9 @@ class Registrar:
                 problem = exc  # What stands is kept alive, and the next beat submits again.
         # Without a TTL nothing is told, and `health` is asked by its route alone.
         health = Health("passing") if record.ttl is None else await self.check_health()
+        if self._prober is not None:
+            # Not by check_health: a check may ask the route that tells this, which then could never recover.
+            health = self._prober.with_results(health)
         await self._holder.renew(health, self._interval)
         return problem
 
@@ -287,7 +301,8 @@ class Registrar:
         """The record that is wanted now; the last good one, with the error, when a callable raises."""
         try:
             with strays_are_errors("a callable of the registration"):
-                self._wanted = self.registration.record(id=self.id, host=host)
+                record = self.registration.record(id=self.id, host=host)
+            self._wanted = self._prober.take(record) if self._prober else record
         except Exception as exc:
             if self._wanted is None:
                 raise _Unmade(exc) from exc
@@ -316,6 +331,8 @@ class Registrar:
 
     async def _leave(self) -> None:
         try:
+            if self._prober is not None:
+                await self._prober.aclose()
             with strays_are_errors("a call of the backend's"):
                 error = await self._holder.leave(
                     drain=self._drain,

@@ -10,9 +10,10 @@ from ._clock import LoopClock
 from ._config import Backoff, Limits
 from ._errors import ClosedError, DiscoveryError
 from ._hub import Hub
+from ._keeping import Good, Keeper, as_store
 from ._models import Event, Instance, Query, Reason, Reply, Snapshot, Trust, apart
 from ._poll import Poll, WatchHealth
-from ._protocols import Backend, Clock
+from ._protocols import Backend, Clock, SnapshotStore, StoredSnapshot
 from ._reachability import Reachability
 
 __all__ = ["WatchHealth", "Watcher"]
@@ -35,6 +36,10 @@ class Watcher:
     list that otherwise becomes empty is read once more, consistently, before it is believed. An answer that
     brings its `trust` is taken as it stands: a composite backend has watched its members for it.
 
+    With a `store` the list outlives the program: at the next start it serves, stale, while the registry has
+    told nothing yet, and the first answer replaces it. One that may come from a registry without its data
+    (empty right after an error, a lower index than the stored one, no known leader) is held as above.
+
     The backend is the caller's to open and close. Watchers of one backend share a `reachability`, so that
     one of them at a time probes it while it is down. `hub` gives the Events to further queues.
     """
@@ -49,6 +54,7 @@ class Watcher:
         clock: Clock | None = None,
         rng: random.Random | None = None,
         reachability: Reachability | None = None,
+        store: SnapshotStore | None = None,
     ) -> None:
         self.query: Query = Query.of(query)
         self.limits: Limits = limits
@@ -65,6 +71,9 @@ class Watcher:
             rng=rng,
             reachability=reachability,
         )
+        self._keeper: Keeper | None = None
+        if (store := as_store(store)) is not None:
+            self._keeper = Keeper(store, self.hub, self._clock, good=self._good, restore=self._restore)
         self._ran = False
 
     def __repr__(self) -> str:
@@ -83,6 +92,8 @@ class Watcher:
         self._ran = True
         if queue is not None:
             self.hub.attach(queue)
+        if self._keeper is not None:
+            self._keeper.start()
         try:
             await self._poll.run()
         except ClosedError as closed:
@@ -93,11 +104,25 @@ class Watcher:
             raise
         finally:
             self.hub.close()
+            if self._keeper is not None:
+                await self._keeper.aclose()
 
     async def _fetch(self, cursor: Any) -> Reply:
         if self._belief.confirming:
             return await self._backend.fetch(self._belief.consistent, None)
         return await self._backend.fetch(self.query, cursor)
+
+    def _good(self) -> Good | None:
+        """What is worth keeping; None while the list that serves is a stored or a doubtful one."""
+        belief = self._belief
+        doubtful = belief.restored or belief.trust.stale or belief.deadline is not None
+        if belief.served is None or doubtful:
+            return None
+        return Good(belief.served, belief.heard_at or 0.0, self._poll.index)
+
+    def _restore(self, stored: StoredSnapshot) -> None:
+        if self._belief.restore(stored) and self._poll.index is None:
+            self._poll.index = stored.index  # One that is lower tells of a loss of data over a restart too.
 
     def health(self) -> WatchHealth:
         """How the watch is doing, as of now."""
@@ -107,6 +132,7 @@ class Watcher:
             heard_at=self._belief.heard_at,
             resets=self._belief.resets,
             skipped=self._belief.skipped,
+            restored=self._belief.restored,
         )
         trust = self._belief.trust
         if health.error is not None or trust.error is None:
@@ -143,6 +169,8 @@ class _Belief:
         self.resets = 0
         self.skipped = 0
         self.trust = _FULL
+        self.restored = False
+        """Whether what serves is from a store, and nothing was heard since."""
         self._failing = False
         self._hold: _Hold | None = None
         self._served: Snapshot | None = None
@@ -152,8 +180,34 @@ class _Belief:
         """All that was in the last answer or is held, each as the object that was seen first."""
 
     @property
+    def served(self) -> Snapshot | None:
+        return self._served
+
+    @property
     def deadline(self) -> float | None:
         return None if self._hold is None else self._hold.until
+
+    def restore(self, stored: StoredSnapshot) -> bool:
+        """Serve what a store kept, unless something was heard meanwhile; whether it serves now."""
+        if self._served is not None:
+            return False
+        self.restored = True
+        self.heard_at = self._clock.time() - stored.age
+        self._known = {instance.key: instance for instance in stored.instances}
+        if self._hold is not None:  # An empty answer that knew no leader: this is what it lacks.
+            self._hold.lost = self._known
+            self._known = {**self._hold.told, **self._known}
+        self._served = self._snapshot(self._known)
+        logger.warning(
+            "%d instances of %r, heard %.0f s ago, serve from the store until the registry answers",
+            len(self._served),
+            self._query.service,
+            stored.age,
+        )
+        latest = self._hub.latest
+        error = None if latest is None else latest.error
+        self._hub.publish(self._served, stale=True, error=error, reason="stored", heard_at=self.heard_at)
+        return True
 
     def heard(self, answer: Reply, *, doubtful: bool, went_back: bool) -> bool:
         """Decide what to believe of an answer, and say whether that changed the list, or began a hold.
@@ -175,6 +229,11 @@ class _Belief:
             return self._publish(self._served)
         told, lost = self._compare(answer.instances, went_back)
         fresh = self._snapshot(told)
+        if self.restored:
+            # A stored list lacks what came and has what went while nobody watched, and errors are how it came
+            # to serve: by themselves they are no reason to doubt the first answer, unless that is empty.
+            self.restored = False
+            doubtful = went_back or not answer.known_leader or (doubtful and len(fresh) == 0)
         unknown = self._served is None and len(fresh) == 0 and not answer.known_leader
         hold, self._hold = self._hold, None
         if hold is not None and not doubtful:  # What joined in the hold, and went again, has gone.
@@ -200,7 +259,7 @@ class _Belief:
 
     def _take(self, instances: tuple[Instance, ...], trust: Trust) -> bool:
         """Believe an answer that was doubted before it came here, and say whether that changed the list."""
-        self.trust, self._hold = trust, None
+        self.trust, self._hold, self.restored = trust, None, False
         if not trust.stale:
             self.heard_at = self._clock.time()
         if self._served is not None and instances == self._answer:
@@ -224,7 +283,7 @@ class _Belief:
         """Believe the registry after all, unless it fails: then its next answer is the one to doubt."""
         hold, self._hold = self._hold, None
         if hold is not None and not self._failing:
-            self._known, self.heard_at = hold.told, self._clock.time()
+            self._known, self.heard_at, self.restored = hold.told, self._clock.time(), False
             self._publish(self._snapshot(hold.told), reason="changed")
 
     def _compare(self, answer: tuple[Instance, ...], went_back: bool) -> tuple[Instances, Instances]:

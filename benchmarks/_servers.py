@@ -8,7 +8,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from tests.support.consul import AgentProcess, ConsulAgent, EmbeddedAgent
-from tests.support.etcd import EtcdServer
+from tests.support.etcd import V2, EtcdServer
 from tests.support.process import missing
 from tests.support.zookeeper import ZooKeeper
 
@@ -46,6 +46,12 @@ async def _etcd() -> AsyncGenerator[str, None]:
 
 
 @asynccontextmanager
+async def _etcd_v2() -> AsyncGenerator[str, None]:
+    async with EtcdServer(V2, program="etcd34") as server:
+        yield server.url.replace("http://", "etcd2://")
+
+
+@asynccontextmanager
 async def _zookeeper() -> AsyncGenerator[str, None]:
     async with ZooKeeper() as server:
         yield f"zk://{server.host}"
@@ -56,6 +62,7 @@ URLS: dict[str, tuple[tuple[str, ...], Callable[[], AbstractAsyncContextManager[
     "Consul": (("consul",), _consul),
     "embedded agent": ((), _embedded),
     "etcd v3": (("etcd",), _etcd),
+    "etcd v2": (("etcd34",), _etcd_v2),
     "ZooKeeper": (("zookeeper",), _zookeeper),
 }
 """Registries by name: the servers that each needs, and what starts it and gives its URL."""

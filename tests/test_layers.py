@@ -17,6 +17,7 @@ LAYERS = [
     {"_checks", "_config", "_models", "_registration"},
     {"_protocols"},
     {"_clock", "_health", "_hub", "_pace", "_poll", "_reachability", "_shared", "_states", "_tasks"},
+    {"_keeping", "_probes", "_prober", "_store"},
     {"_endpoints", "_lease", "_names", "_registrar", "_subscription", "_watcher", "balance"},
     {"_balancers", "_discovery", "_registering"},
     {"__init__"},
@@ -41,7 +42,7 @@ BACKENDS_MAY = {
 # A composite is no adapter of a registry: it watches its members as the core does.
 COMPOSITE_MAY = BACKENDS_MAY | {"_names", "_reachability", "_shared", "_watcher"}
 
-AGENT_MAY = {"_clock", "_protocols", "_tasks"}
+AGENT_MAY = {"_clock", "_probes", "_protocols", "_tasks"}
 
 # The parts of the agent, lowest first.
 AGENT_LAYERS = [

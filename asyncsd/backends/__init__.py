@@ -10,6 +10,7 @@ _MODULES = {
     "consul": "asyncsd.backends.consul",
     "dns": "asyncsd.backends.dns",
     "etcd": "asyncsd.backends.etcd",
+    "etcd2": "asyncsd.backends.etcd2",
     "memory": "asyncsd.backends.memory",
     "zk": "asyncsd.backends.zookeeper",
 }

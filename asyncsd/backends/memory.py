@@ -227,7 +227,7 @@ class MemoryBackend:
             if not isinstance(check, TTLCheck):
                 raise UnsupportedError(
                     f"MemoryBackend runs no checks, and {type(check).__name__} needs a registry that does: "
-                    "use TTLCheck"
+                    "use TTLCheck, or run_checks=True"
                 )
         self._expire()
         entry = self._entries.get(record.id)

@@ -8,7 +8,7 @@ import pytest
 
 from asyncsd.agent import Agent
 from tests.support.consul import ConsulAgent
-from tests.support.etcd import EtcdServer
+from tests.support.etcd import V2, EtcdServer
 from tests.support.process import free_ports
 from tests.support.zookeeper import ZooKeeper
 
@@ -48,6 +48,11 @@ async def etcd() -> AsyncGenerator[Registry, None]:
         yield Registry(server.url.replace("http://", "etcd://"))
 
 
+async def etcd_v2() -> AsyncGenerator[Registry, None]:
+    async with EtcdServer(V2, program="etcd34") as server:
+        yield Registry(server.url.replace("http://", "etcd2://"))
+
+
 async def zookeeper() -> AsyncGenerator[Registry, None]:
     async with ZooKeeper() as server:
         yield Registry(f"zk://{server.host}")
@@ -75,6 +80,7 @@ REGISTRIES = [
     (consul_directly, ["consul"]),
     (dns, ["consul"]),
     (etcd, ["etcd"]),
+    (etcd_v2, ["etcd34"]),
     (zookeeper, ["zookeeper"]),
 ]
 

@@ -5,13 +5,20 @@ import base64
 import json
 import secrets
 import shutil
+import ssl
+from collections.abc import Iterator
 from types import TracebackType
 from typing import Any, Self
+from urllib.error import HTTPError
+from urllib.parse import urlencode
 from urllib.request import Request, urlopen
 
 from tests.support.process import Process, free_ports, http_ready
 
-__all__ = ["EtcdCluster", "EtcdServer", "b64", "call"]
+__all__ = ["V2", "EtcdCluster", "EtcdServer", "b64", "call", "call_v2"]
+
+V2 = "--enable-v2=true"
+"""The argument by which etcd 3.4 speaks the API before version 3 too."""
 
 
 def b64(text: str | bytes) -> str:
@@ -23,6 +30,35 @@ def call(url: str, body: object = None, token: str | None = None) -> Any:
     headers = {"Content-Type": "application/json", **({"Authorization": token} if token else {})}
     with urlopen(Request(url, data=json.dumps(body or {}).encode(), headers=headers), timeout=10) as answer:
         return json.loads(answer.read())
+
+
+def call_v2(
+    method: str,
+    url: str,
+    user: str | None,
+    body: object,
+    fields: dict[str, str],
+    context: ssl.SSLContext | None = None,
+) -> Any:
+    """The like of `call` for the API before version 3."""
+    headers: dict[str, str] = {}
+    if user is not None:
+        headers["Authorization"] = f"Basic {b64(user)}"
+    data = None
+    if body is not None:
+        data, headers["Content-Type"] = json.dumps(body).encode(), "application/json"
+    elif fields:
+        data = urlencode(fields).encode()
+    request = Request(url, data=data, headers=headers, method=method)
+    with urlopen(request, timeout=10, context=context) as answer:
+        return json.loads(answer.read() or b"null")
+
+
+def _leaves(node: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    if not node.get("dir"):
+        yield node["key"], node["value"]
+    for inner in node.get("nodes", ()):
+        yield from _leaves(inner)
 
 
 class EtcdServer:
@@ -87,6 +123,9 @@ class EtcdServer:
 
     async def ready(self) -> None:
         await self._process.ready()
+
+    def wait_ready(self) -> None:
+        self._process.wait_ready()
 
     async def start(self) -> None:
         """Start it, again too, and wait until it serves."""
@@ -181,6 +220,39 @@ class EtcdServer:
             while await asyncio.to_thread(self.watchers) < count:
                 pass
 
+    async def v2(
+        self, method: str, path: str, *, user: str | None = None, body: object = None, **fields: str
+    ) -> Any:
+        """The JSON of a request of the v2 API: of a form of `fields`, or of a `body` in JSON.
+
+        `user` is "name:password".
+        """
+        return await asyncio.to_thread(call_v2, method, self.url + "/v2" + path, user, body, fields)
+
+    async def keys_v2(self, folder: str, *, user: str | None = None) -> dict[str, str]:
+        """All keys in a folder of the v2 API, with their values."""
+        try:
+            told = await self.v2("GET", f"/keys{folder}/?recursive=true&quorum=true", user=user)
+        except HTTPError as exc:
+            if exc.code != 404:
+                raise
+            return {}
+        return dict(_leaves(told["node"]))
+
+    async def listened(self, count: int = 1) -> None:
+        """Wait until exactly so many long polls of the v2 API stand on the server, by its own account."""
+
+        def watchers() -> int:
+            with urlopen(f"http://127.0.0.1:{self._metrics}/metrics", timeout=10) as answer:
+                for line in answer.read().decode().splitlines():
+                    if line.startswith("etcd_debugging_store_watchers "):
+                        return int(float(line.split()[1]))
+            return 0
+
+        async with asyncio.timeout(10):
+            while await asyncio.to_thread(watchers) != count:
+                pass
+
     async def leases(self) -> list[str]:
         return [item["ID"] for item in (await self.post("/v3/lease/leases")).get("leases", ())]
 
@@ -188,7 +260,7 @@ class EtcdServer:
 class EtcdCluster:
     """Three servers of one cluster."""
 
-    def __init__(self, program: str = "etcd") -> None:
+    def __init__(self, program: str = "etcd", *arguments: str) -> None:
         ports = [tuple(free_ports(2)) for _ in range(3)]
         members = ",".join(f"n{n}=http://127.0.0.1:{peer}" for n, (_, peer) in enumerate(ports))
         token = secrets.token_hex(4)
@@ -196,6 +268,7 @@ class EtcdCluster:
             EtcdServer(
                 *("--initial-cluster-token", token),
                 *("--heartbeat-interval", "50", "--election-timeout", "500"),
+                *arguments,
                 ports=(client, peer),
                 name=f"n{number}",
                 members=members,

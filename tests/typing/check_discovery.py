@@ -10,6 +10,7 @@ from asyncsd import (
     Discovery,
     DiscoveryHealth,
     Event,
+    FileStore,
     Health,
     HTTPCheck,
     Instance,
@@ -67,6 +68,8 @@ def a_discovery_knows_its_backend() -> None:
     assert_type(Discovery(ConsulBackend()).backend, ConsulBackend)
     assert_type(Discovery(MemoryBackend(), limits=Limits(reset_hold=30.0)), Discovery[MemoryBackend])
     assert_type(Discovery.from_url("consul://127.0.0.1:8500"), Discovery[Any])
+    assert_type(Discovery(MemoryBackend(), store=FileStore("lists")), Discovery[MemoryBackend])
+    Discovery(MemoryBackend(), store="lists")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 
 
 def a_discovery_of_more_will_do_for_one_of_less(consul: Discovery[ConsulBackend]) -> Discovery[Backend]:

@@ -2,18 +2,17 @@
 
 from collections.abc import Callable
 
+from asyncsd._probes import Result, cut, quoted
 from asyncsd.agent._state._catalog import Catalog
 from asyncsd.agent._state._definitions import CheckDefinition
 from asyncsd.agent._state._local import SERF
-from asyncsd.agent._state._structs import HealthCheck
-
-from ._output import Result, cut, quoted
+from asyncsd.agent._state._structs import HealthCheck, Status
 
 __all__ = ["follow"]
 
 
 async def follow(
-    definition: CheckDefinition, say: Callable[[Result], None], *, catalog: Catalog, node: str
+    definition: CheckDefinition, say: Callable[[Status, str], None], *, catalog: Catalog, node: str
 ) -> None:
     """Say how the aliased instance, or node, fares: now, and whenever its checks change. Until cancelled.
 
@@ -30,7 +29,7 @@ async def follow(
             if not (check.node == node and check.check_id == definition.check_id)
             and not (local and check.check_id == SERF)
         ]
-        say(_worst(definition, others, there=there))
+        say(*_worst(definition, others, there=there))
         await catalog.waiters.changed(found.keys)
 
 

@@ -10,6 +10,18 @@ from typing import Any, TypeAlias
 
 import aiohttp
 
+from asyncsd._probes import (
+    Contexts,
+    GRPCProbe,
+    HTTPProbe,
+    Result,
+    TCPProbe,
+    Thresholds,
+    cut,
+    missing_extra,
+    open_session,
+    valid,
+)
 from asyncsd._protocols import Clock
 from asyncsd._tasks import TaskOwner
 from asyncsd.agent._state._catalog import Catalog
@@ -18,13 +30,7 @@ from asyncsd.agent._state._structs import Status
 
 from ._alias import follow
 from ._deadlines import Deadlines
-from ._grpc import GRPCProbe, missing_extra
-from ._http import HTTPProbe, open_session
-from ._output import Result, cut, valid
 from ._reaper import Reaper
-from ._tcp import TCPProbe
-from ._thresholds import Thresholds
-from ._tls import Contexts
 
 __all__ = ["NoTTL", "Runners", "cannot_run"]
 
@@ -50,7 +56,8 @@ class NoTTL(Exception):
 
 def cannot_run(definition: CheckDefinition) -> str | None:
     """Why no agent here can run this check, None if it can."""
-    return missing_extra() if definition.grpc else None
+    missing = missing_extra() if definition.grpc else None
+    return f"this agent can't run gRPC checks: {missing}" if missing else None
 
 
 class Runners:
@@ -121,7 +128,7 @@ class Runners:
         if run is None or run.definition.ttl <= 0:
             raise NoTTL(check_id)
         run.heard = cut(output, run.definition.output_max_size)
-        self._tell(run, Result(status, run.heard))
+        self._tell(run, status, run.heard)
         self._deadlines.set(check_id, run.definition.ttl)
 
     async def aclose(self) -> None:
@@ -142,11 +149,32 @@ class Runners:
         clock, contexts = self._clock, self._contexts
         probe: Probe
         if check.http:
-            probe = HTTPProbe(check, timeout=timeout, session=self._open, contexts=contexts, clock=clock)
+            probe = HTTPProbe(
+                check.http,
+                method=check.method,
+                headers=[(name, value) for name, values in check.header.items() for value in values],
+                body=check.body,
+                redirects=not check.disable_redirects,
+                skip_verify=check.tls_skip_verify,
+                server_name=check.tls_server_name,
+                output_max_size=check.output_max_size,
+                timeout=timeout,
+                session=self._open,
+                contexts=contexts,
+                clock=clock,
+            )
         elif check.tcp:
-            probe = TCPProbe(check, timeout=timeout, clock=clock)
+            probe = TCPProbe(check.tcp, timeout=timeout, clock=clock)
         elif check.grpc:
-            probe = GRPCProbe(check, timeout=timeout, contexts=contexts, clock=clock)
+            probe = GRPCProbe(
+                check.grpc,
+                tls=check.grpc_use_tls,
+                skip_verify=check.tls_skip_verify,
+                server_name=check.tls_server_name,
+                timeout=timeout,
+                contexts=contexts,
+                clock=clock,
+            )
         elif check.alias_node or check.alias_service:
             say = partial(self._tell, run)
             return follow(check, say, catalog=self._catalog, node=self._node)
@@ -155,7 +183,11 @@ class Runners:
         return self._probe(run, probe)
 
     async def _probe(self, run: "_Running", probe: Probe) -> None:
-        thresholds = Thresholds(run.definition)
+        thresholds = Thresholds(
+            success_before_passing=run.definition.success_before_passing,
+            failures_before_warning=run.definition.failures_before_warning,
+            failures_before_critical=run.definition.failures_before_critical,
+        )
         interval = max(run.definition.interval, MIN_INTERVAL)
         # Somewhere in the interval, so that checks that were registered together don't run together.
         await self._clock.sleep(self._rng.uniform(0, interval))
@@ -166,23 +198,23 @@ class Runners:
                 logger.exception("check %s failed by a bug", run.definition.check_id)
                 result = Result("critical", f"{type(bug).__name__}: {bug}")
             if (told := thresholds.take(result)) is not None:
-                self._tell(run, told)
+                self._tell(run, *told)
             await self._clock.sleep(interval)
 
     def _expired(self, check_id: str) -> None:
         run = self._running[check_id]
         said = f"{EXPIRED} (last output before timeout follows): {run.heard}" if run.heard else EXPIRED
-        self._tell(run, Result("critical", said))
+        self._tell(run, "critical", said)
 
-    def _tell(self, run: "_Running", result: Result) -> None:
+    def _tell(self, run: "_Running", status: Status, output: str) -> None:
         check_id = run.definition.check_id
         if self._running.get(check_id) is not run:
             return  # stopped, or replaced, while it asked
-        if result.status != run.status:
-            logger.info("check %s is %s, was %s", check_id, result.status, run.status)
-            run.status = result.status
-        self._reaper.heard(check_id, result.status)
-        self._update(check_id, result.status, valid(result.output))
+        if status != run.status:
+            logger.info("check %s is %s, was %s", check_id, status, run.status)
+            run.status = status
+        self._reaper.heard(check_id, status)
+        self._update(check_id, status, valid(output))
 
     def _open(self) -> aiohttp.ClientSession:
         if self._session is None:

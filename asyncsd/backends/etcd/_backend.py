@@ -13,6 +13,7 @@ from asyncsd._protocols import Clock, Lease
 from asyncsd._registration import Record
 from asyncsd._tasks import finish
 from asyncsd._values import as_flag, as_text, duration
+from asyncsd.backends._shared._endpoints import parse_endpoints
 from asyncsd.backends._shared._lifetime import Lifetime
 from asyncsd.backends._shared._local import is_loopback, local_host
 from asyncsd.backends._shared._tls import TLS, File
@@ -22,7 +23,6 @@ from ._login import Login
 from ._messages import Range
 from ._registry import Registry
 from ._transport import Transport
-from ._url import parse_endpoints
 from ._watch import Watch
 
 __all__ = ["EtcdBackend"]
@@ -78,7 +78,7 @@ class EtcdBackend:
             duration(f"EtcdBackend.{name}", seconds)
         as_text("EtcdBackend.prefix", prefix)
         as_flag("EtcdBackend.verify", verify)
-        self._endpoints = parse_endpoints(endpoints)
+        self._endpoints = parse_endpoints(endpoints, owner="EtcdBackend")
         tls = TLS("EtcdBackend", ca, cert, key, verify, ssl)
         if tls and not self._endpoints[0].is_tls:
             raise ValueError("EtcdBackend: ca, cert, key, verify and ssl are for https:// endpoints")

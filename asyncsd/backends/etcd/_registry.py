@@ -10,9 +10,10 @@ from asyncsd._errors import BackendError, NotRegisteredError, UnreachableError, 
 from asyncsd._models import Status
 from asyncsd._protocols import Lease
 from asyncsd._registration import Record
+from asyncsd.backends._shared._value import status_of, value_of
 
 from ._answers import LeaseGoneError, UnavailableError, error_of
-from ._keys import Keys, status_of, value_of
+from ._keys import Keys
 from ._messages import Grant, KeepAlive, Txn
 from ._transport import Transport
 
@@ -180,7 +181,8 @@ def refuse_checks(record: Record) -> None:
     for check in record.checks:
         if not isinstance(check, TTLCheck):
             raise UnsupportedError(
-                f"etcd runs no checks, and {type(check).__name__} needs a registry that does: use TTLCheck"
+                f"etcd runs no checks, and {type(check).__name__} needs a registry that does: "
+                "use TTLCheck, or run_checks=True"
             )
 
 

@@ -5,12 +5,12 @@ from collections.abc import Callable
 
 from asyncsd._errors import UnreachableError
 from asyncsd._protocols import Clock
+from asyncsd.backends._shared._endpoints import Endpoint
 
 from ._answers import LoggedOutError, UnavailableError, error_of, watch_refusal
 from ._keys import Span
 from ._messages import Watched, Watching, decode
 from ._transport import Transport
-from ._url import Endpoint
 
 __all__ = ["Streams"]
 

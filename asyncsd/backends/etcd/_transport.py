@@ -10,6 +10,7 @@ import aiohttp
 
 from asyncsd._errors import BackendError, ClosedError, PermissionDeniedError, UnreachableError
 from asyncsd._protocols import Clock
+from asyncsd.backends._shared._endpoints import Endpoint
 from asyncsd.backends._shared._http import as_backend_error
 from asyncsd.backends._shared._rotation import Rotation
 from asyncsd.backends._shared._tls import TLS
@@ -17,7 +18,6 @@ from asyncsd.backends._shared._tls import TLS
 from ._answers import LoggedOutError, UnavailableError, refusal
 from ._login import Login
 from ._messages import Token, decode, encode
-from ._url import Endpoint
 
 __all__ = ["Transport"]
 

@@ -251,7 +251,7 @@ class ZooKeeperBackend:
             if not isinstance(check, TTLCheck):
                 raise UnsupportedError(
                     f"ZooKeeper runs no checks, and {type(check).__name__} needs a registry that does: "
-                    "use TTLCheck"
+                    "use TTLCheck, or run_checks=True"
                 )
         async with self._call() as opened:
             new = Entry(self._root, record, opened.session, self._clock)

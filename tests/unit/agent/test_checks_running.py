@@ -7,7 +7,7 @@ import aiohttp
 import pytest
 
 from asyncsd._clock import LoopClock
-from asyncsd.agent._checks._dial import DialError
+from asyncsd._probes._dial import DialError
 from asyncsd.agent._state._definitions import CheckDefinition
 from asyncsd.testing import FakeClock
 from tests.support.checked import http_server, raw_server
@@ -138,7 +138,7 @@ async def test_a_check_that_outlasts_its_cancellation_says_nothing(
         except asyncio.CancelledError:  # as a library might
             raise DialError("too late") from None
 
-    monkeypatch.setattr("asyncsd.agent._checks._tcp.dial", dial)
+    monkeypatch.setattr("asyncsd._probes._tcp.dial", dial)
     async with running(clock) as checks:
         checks.runners.start(CheckDefinition(check_id="c", name="c", tcp=REFUSED, interval=10.0))
         await clock.settle()
@@ -194,7 +194,7 @@ async def test_a_bug_in_a_check_is_told_and_the_check_goes_on(
     async def dial(*args: object) -> None:
         raise ZeroDivisionError("oops") if next(broken) else TimeoutError
 
-    monkeypatch.setattr("asyncsd.agent._checks._tcp.dial", dial)
+    monkeypatch.setattr("asyncsd._probes._tcp.dial", dial)
     async with running(clock) as checks:
         checks.runners.start(CheckDefinition(check_id="c", name="c", tcp=REFUSED, interval=10.0))
         await clock.advance(11.0)

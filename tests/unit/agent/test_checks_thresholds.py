@@ -2,16 +2,14 @@
 
 import pytest
 
-from asyncsd.agent._checks._output import Result
-from asyncsd.agent._checks._thresholds import Thresholds
-from asyncsd.agent._state._definitions import CheckDefinition
-from asyncsd.agent._state._structs import Status
+from asyncsd import Status
+from asyncsd._probes import Result, Thresholds
 
 OK, WARN, BAD = "passing", "warning", "critical"
 
 
 def told(results: list[Status], **limits: int) -> list[Status | None]:
-    thresholds = Thresholds(CheckDefinition(check_id="it", name="it", **limits))  # type: ignore[arg-type]
+    thresholds = Thresholds(**{"success_before_passing": 0, "failures_before_critical": 0, **limits})
     taken = [thresholds.take(Result(status, "said")) for status in results]
     assert all(result is None or result.output == "said" for result in taken)
     return [result and result.status for result in taken]

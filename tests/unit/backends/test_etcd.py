@@ -17,6 +17,8 @@ from asyncsd import (
 from asyncsd._registration import Record
 from asyncsd._values import Meta
 from asyncsd.backends import from_url
+from asyncsd.backends._shared._endpoints import parse_endpoints
+from asyncsd.backends._shared._value import value_of
 from asyncsd.backends.etcd import EtcdBackend
 from asyncsd.backends.etcd._answers import (
     LeaseGoneError,
@@ -25,9 +27,8 @@ from asyncsd.backends.etcd._answers import (
     refusal,
     watch_refusal,
 )
-from asyncsd.backends.etcd._keys import Decoder, Keys, value_of
+from asyncsd.backends.etcd._keys import Decoder, Keys
 from asyncsd.backends.etcd._messages import KeyValue
-from asyncsd.backends.etcd._url import parse_endpoints
 
 
 @pytest.mark.parametrize(
@@ -40,7 +41,7 @@ from asyncsd.backends.etcd._url import parse_endpoints
     ],
 )
 def test_endpoints(value: Any, expected: list[str]) -> None:
-    assert [str(endpoint) for endpoint in parse_endpoints(value)] == expected
+    assert [str(endpoint) for endpoint in parse_endpoints(value, owner="EtcdBackend")] == expected
 
 
 @pytest.mark.parametrize(

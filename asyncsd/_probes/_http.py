@@ -3,15 +3,14 @@
 import os
 import re
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import aiohttp
 from multidict import CIMultiDict
 from yarl import URL
 
+from asyncsd._models import Status
 from asyncsd._protocols import Clock
-from asyncsd.agent._state._definitions import CheckDefinition
-from asyncsd.agent._state._structs import Status
 
 from ._dial import HIGHEST_PORT, NO_TLS, dial_text, tls_text
 from ._output import ProbeError, Result, Tail, quoted
@@ -71,38 +70,52 @@ async def _once(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerTy
 class HTTPProbe:
     """Passing for 2xx, a warning for 429, critical for any other answer and for none.
 
-    The output keeps the end of the body. A body that breaks off, or doesn't end in time, changes no status:
-    the answer had come.
+    The output keeps the end of the body, and has `shown` for the URL where that is given. A body that
+    breaks off, or doesn't end in time, changes no status: the answer had come.
     """
 
     def __init__(
         self,
-        definition: CheckDefinition,
+        url: str,
         *,
+        method: str,
+        headers: Iterable[tuple[str, str]],
+        body: str,
+        redirects: bool,
+        skip_verify: bool,
+        server_name: str,
+        output_max_size: int,
+        shown: str | None = None,
         timeout: float,
         session: Callable[[], aiohttp.ClientSession],
         contexts: Contexts,
         clock: Clock,
     ) -> None:
-        self._definition = definition
-        self._method = definition.method or "GET"
+        self._url = url
+        self._shown = url if shown is None else shown
+        self._method = method or "GET"
+        self._body = body
+        self._redirects = redirects
+        self._skip_verify = skip_verify
+        self._server_name = server_name
+        self._output_max_size = output_max_size
         self._timeout = timeout
         self._session = session
         self._contexts = contexts
         self._clock = clock
-        given = CIMultiDict((name, value) for name, values in definition.header.items() for value in values)
+        given = CIMultiDict(headers)
         self._headers = CIMultiDict({**HEADERS})
         for name in given:
             self._headers.popall(name, None)
         self._headers.extend(given)
 
     async def __call__(self) -> Result:
-        asked = self._definition.http
-        body = Tail(self._definition.output_max_size)
+        asked = self._shown
+        body = Tail(self._output_max_size)
         answer: aiohttp.ClientResponse | None = None
         failed = ""
         try:
-            url = _parsed(self._method, asked)
+            url = _parsed(self._method, self._url)
             async with self._clock.timeout(self._timeout), await self._ask(url) as answer:
                 async for chunk in answer.content.iter_any():
                     body.write(chunk)
@@ -121,20 +134,19 @@ class HTTPProbe:
         return Result(_status(answer.status), output)
 
     async def _ask(self, url: URL) -> aiohttp.ClientResponse:
-        check = self._definition
         # For what it may be redirected to, aiohttp's own contexts do.
-        tls: ssl.SSLContext | bool = not check.tls_skip_verify
+        tls: ssl.SSLContext | bool = not self._skip_verify
         if url.scheme == "https":
-            tls = await self._contexts.get(skip_verify=check.tls_skip_verify, protocol="http/1.1")
+            tls = await self._contexts.get(skip_verify=self._skip_verify, protocol="http/1.1")
         return await self._session().request(
             self._method,
             url,
             headers=self._headers,
-            data=check.body.encode() or None,
-            allow_redirects=not check.disable_redirects,
+            data=self._body.encode() or None,
+            allow_redirects=self._redirects,
             max_redirects=MOST_REDIRECTS,
             ssl=tls,
-            server_hostname=check.tls_server_name or None,
+            server_hostname=self._server_name or None,
         )
 
 

@@ -5,7 +5,6 @@ import importlib.util
 from types import ModuleType
 
 from asyncsd._protocols import Clock
-from asyncsd.agent._state._definitions import CheckDefinition
 
 from ._dial import DialError, HandshakeError, dial
 from ._health_proto import request, serving_status
@@ -23,7 +22,7 @@ EXPIRED = "rpc error: code = DeadlineExceeded desc = context deadline exceeded"
 def missing_extra() -> str | None:
     """None when gRPC checks can be run, else what to install."""
     if importlib.util.find_spec("h2") is None:
-        return "this agent can't run gRPC checks: the package h2 is missing (pip install asyncsd[grpc])"
+        return "the package h2 is missing (pip install asyncsd[grpc])"
     return None
 
 
@@ -31,16 +30,27 @@ class GRPCProbe:
     """Passing when "host:port/service", or the server as a whole, says SERVING."""
 
     def __init__(
-        self, definition: CheckDefinition, *, timeout: float, contexts: Contexts, clock: Clock
+        self,
+        target: str,
+        *,
+        tls: bool,
+        skip_verify: bool,
+        server_name: str,
+        timeout: float,
+        contexts: Contexts,
+        clock: Clock,
     ) -> None:
-        self._definition = definition
-        self._address, _, self._service = definition.grpc.partition("/")
+        self._target = target
+        self._address, _, self._service = target.partition("/")
+        self._tls = tls
+        self._skip_verify = skip_verify
+        self._server_name = server_name
         self._timeout = timeout
         self._contexts = contexts
         self._clock = clock
 
     async def __call__(self) -> Result:
-        target = self._definition.grpc
+        target = self._target
         try:
             async with self._clock.timeout(self._timeout):
                 serving = await self._ask()
@@ -59,11 +69,10 @@ class GRPCProbe:
     async def _ask(self) -> str:
         # h2 is an extra; and reading it takes its time, so not on the loop.
         unary = await asyncio.to_thread(_unary)
-        check = self._definition
         context, server_name = None, ""
-        if check.grpc_use_tls:
-            context = await self._contexts.get(skip_verify=check.tls_skip_verify, protocol="h2")
-            server_name = check.tls_server_name
+        if self._tls:
+            context = await self._contexts.get(skip_verify=self._skip_verify, protocol="h2")
+            server_name = self._server_name
         reader = asyncio.StreamReader()
         transport, protocol = await dial(
             self._address,
@@ -79,7 +88,7 @@ class GRPCProbe:
                 request(self._service),
                 path=PATH,
                 authority=server_name or self._address,
-                scheme="https" if check.grpc_use_tls else "http",
+                scheme="https" if self._tls else "http",
             )
         finally:
             transport.abort()
@@ -87,4 +96,4 @@ class GRPCProbe:
 
 
 def _unary() -> ModuleType:
-    return importlib.import_module("asyncsd.agent._checks._unary")
+    return importlib.import_module("asyncsd._probes._unary")

@@ -3,7 +3,6 @@
 import asyncio
 
 from asyncsd._protocols import Clock
-from asyncsd.agent._state._definitions import CheckDefinition
 
 from ._dial import DialError, dial
 from ._output import Result
@@ -14,8 +13,8 @@ __all__ = ["TCPProbe"]
 class TCPProbe:
     """Passing when the address takes a connection, which is closed at once."""
 
-    def __init__(self, definition: CheckDefinition, *, timeout: float, clock: Clock) -> None:
-        self._address = definition.tcp
+    def __init__(self, address: str, *, timeout: float, clock: Clock) -> None:
+        self._address = address
         self._timeout = timeout
         self._clock = clock
 

@@ -1,7 +1,5 @@
 """How many results in a row it takes to change a check's status."""
 
-from asyncsd.agent._state._definitions import CheckDefinition
-
 from ._output import Result
 
 __all__ = ["Thresholds"]
@@ -16,10 +14,16 @@ class Thresholds:
 
     __slots__ = ("_critical", "_failures", "_passing", "_successes", "_warning")
 
-    def __init__(self, definition: CheckDefinition) -> None:
-        self._passing = self._successes = definition.success_before_passing
-        self._critical = self._failures = definition.failures_before_critical
-        self._warning = definition.failures_before_warning or definition.failures_before_critical
+    def __init__(
+        self,
+        *,
+        success_before_passing: int,
+        failures_before_critical: int,
+        failures_before_warning: int = 0,
+    ) -> None:
+        self._passing = self._successes = success_before_passing
+        self._critical = self._failures = failures_before_critical
+        self._warning = failures_before_warning or failures_before_critical
 
     def take(self, result: Result) -> Result | None:
         """Count a result; what is to be told of it, None for nothing yet."""

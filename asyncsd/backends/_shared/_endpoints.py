@@ -1,4 +1,4 @@
-"""Where the servers are: addresses as people write them."""
+"""Where etcd's servers are: addresses as people write them."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -24,40 +24,42 @@ class Endpoint:
         return f"{'https' if self.is_tls else 'http'}://{url_host(self.host)}:{self.port}"
 
 
-def parse_endpoints(value: str | Iterable[str]) -> tuple[Endpoint, ...]:
-    """The endpoints of a string, which may name several with commas between, or of a list of them."""
+def parse_endpoints(value: str | Iterable[str], *, owner: str) -> tuple[Endpoint, ...]:
+    """The endpoints of a string, which may name several with commas between, or of a list of them.
+
+    `owner` is the backend whose parameter this is, for errors.
+    """
+    name = f"{owner}.endpoints"
     if isinstance(value, str):
         value = value.split(",")
     endpoints: list[Endpoint] = []
     for text in value:
         if not isinstance(text, str):
-            raise TypeError(f"EtcdBackend.endpoints is a string such as {FORMS}, or a list of them")
-        endpoint = _parse(text.strip())
+            raise TypeError(f"{name} is a string such as {FORMS}, or a list of them")
+        endpoint = _parse(text.strip(), name)
         if endpoint in endpoints:
-            raise ValueError(f"EtcdBackend.endpoints names {endpoint} twice")
+            raise ValueError(f"{name} names {endpoint} twice")
         endpoints.append(endpoint)
     if not endpoints:
-        raise ValueError(f"EtcdBackend.endpoints is empty: give one such as {FORMS}")
+        raise ValueError(f"{name} is empty: give one such as {FORMS}")
     if len({endpoint.is_tls for endpoint in endpoints}) > 1:
-        raise ValueError("EtcdBackend.endpoints: all of them are http://, or all https://")
+        raise ValueError(f"{name}: all of them are http://, or all https://")
     return tuple(endpoints)
 
 
-def _parse(text: str) -> Endpoint:
+def _parse(text: str, name: str) -> Endpoint:
     try:
         parts = urlsplit(text if "://" in text else f"http://{text}")
         port = parts.port
     except ValueError:
         # `from None`: the text of the other may hold a password.
-        raise ValueError(f"EtcdBackend.endpoints: one is no address: {FORMS} would do") from None
+        raise ValueError(f"{name}: one is no address: {FORMS} would do") from None
     if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ValueError(f"EtcdBackend.endpoints: one such as {FORMS} would do")
+        raise ValueError(f"{name}: one such as {FORMS} would do")
     if parts.username is not None or parts.password is not None:
-        raise ValueError("EtcdBackend.endpoints: the login goes into user= and password=")
+        raise ValueError(f"{name}: the login goes into user= and password=")
     if parts.path.strip("/") or parts.query or parts.fragment:
-        raise ValueError(
-            "EtcdBackend.endpoints: an address without a path; the keys' prefix goes into prefix="
-        )
-    host = as_host("EtcdBackend.endpoints' host", parts.hostname)
-    port = as_port("EtcdBackend.endpoints' port", PORT if port is None else port)
+        raise ValueError(f"{name}: an address without a path; the keys' prefix goes into prefix=")
+    host = as_host(f"{name}' host", parts.hostname)
+    port = as_port(f"{name}' port", PORT if port is None else port)
     return Endpoint(host, port, parts.scheme == "https")

@@ -3,7 +3,7 @@
 import re
 from typing import NamedTuple
 
-from asyncsd.agent._state._structs import Status
+from asyncsd._models import Status
 
 __all__ = ["ProbeError", "Result", "Tail", "cut", "quoted", "text_of", "valid"]
 

@@ -1,0 +1,141 @@
+"""How an instance stands in a store of keys: as JSON of ours, or as the bare address that go-kit writes."""
+
+from collections.abc import Callable, Iterable
+from typing import Any, Generic, TypeVar
+from urllib.parse import urlsplit
+
+import msgspec
+
+from asyncsd._models import Instance, Status
+from asyncsd._registration import Record
+from asyncsd._values import Meta, as_host, as_port
+
+__all__ = ["Readings", "instance_of", "owner_of", "status_of", "value_of"]
+
+K = TypeVar("K")
+
+
+class Value(msgspec.Struct, omit_defaults=True):
+    """What stands under a key.
+
+    `warning_weight` counts while the status is "warning". `owner` tells registrations under one id apart,
+    where nothing else in the store does.
+    """
+
+    host: str
+    port: int = 0
+    id: str = ""
+    service: str = ""
+    tags: list[str] = []
+    meta: dict[str, str] = {}
+    weight: int = 1
+    warning_weight: int = 1
+    scheme: str | None = None
+    status: Status = "passing"
+    drained: bool = False
+    owner: str = ""
+
+
+_encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder(Value).decode
+
+
+def value_of(record: Record, status: Status, *, drained: bool, owner: str = "") -> bytes:
+    """The value of a record."""
+    return _encode(
+        Value(
+            host=record.host,
+            port=record.port,
+            id=record.id,
+            service=record.service,
+            tags=list(record.tags),
+            meta=dict(record.meta),
+            weight=record.weight,
+            warning_weight=record.warning_weight,
+            scheme=record.scheme,
+            status=status,
+            drained=drained,
+            owner=owner,
+        )
+    )
+
+
+def status_of(value: bytes) -> Status | None:
+    """The status that a value tells; None for one that isn't ours.
+
+    That it is drained doesn't count: whoever said so was leaving.
+    """
+    try:
+        return _decode(value).status
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return None
+
+
+def owner_of(value: bytes) -> str:
+    """Who wrote a value; "" where it doesn't tell."""
+    try:
+        return _decode(value).owner
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return ""
+
+
+def instance_of(service: str, id: str, value: bytes) -> Instance | None:
+    """The instance that a value stands for; None for one that can't be read."""
+    try:
+        told = _decode(value) if value.lstrip()[:1] == b"{" else Value(**_address(value))
+        return Instance(
+            id=told.id or id,
+            service=service,
+            host=told.host,
+            port=told.port,
+            tags=tuple(told.tags),
+            meta=Meta(told.meta),
+            weight=told.warning_weight if told.status == "warning" else told.weight,
+            zone=told.meta.get("zone"),
+            status="critical" if told.drained else told.status,
+            scheme=told.scheme,
+        )
+    except (ValueError, TypeError):  # What msgspec and the codec raise are ValueErrors.
+        return None
+
+
+def _address(value: bytes) -> dict[str, Any]:
+    """The fields of a bare address, "10.0.0.7:8080" or "http://10.0.0.7:8080", as go-kit writes it."""
+    text = value.decode().strip()
+    scheme, separator, _ = text.partition("://")
+    parts = urlsplit(text if separator else f"//{text}")
+    port = parts.port
+    if port is None:
+        port = {"http": 80, "https": 443}.get(scheme, 0) if separator else 0
+    return {
+        "host": as_host("host", parts.hostname or ""),
+        "port": as_port("port", port),
+        "scheme": scheme.lower() if separator else None,
+    }
+
+
+class Readings(Generic[K]):
+    """What was read under keys, as instances, which keep their object while their value stays.
+
+    `instance` makes one of a key and its value; None where it can't.
+    """
+
+    def __init__(self, instance: Callable[[K, bytes], Instance | None]) -> None:
+        self._instance = instance
+        self._known: dict[K, dict[K, tuple[bytes, Instance | None]]] = {}
+
+    def read(self, place: K, found: Iterable[tuple[K, bytes]]) -> tuple[tuple[Instance, ...], int]:
+        """The instances of all that was found at a place, and how many were left out as malformed."""
+        known = self._known.get(place, {})
+        now: dict[K, tuple[bytes, Instance | None]] = {}
+        for key, value in found:
+            seen = known.get(key)
+            if seen is None or seen[0] != value:
+                seen = (value, self._instance(key, value))
+            now[key] = seen
+        if now:
+            self._known[place] = now
+        else:
+            self._known.pop(place, None)
+        instances = tuple(instance for _, instance in now.values() if instance is not None)
+        return instances, len(now) - len(instances)

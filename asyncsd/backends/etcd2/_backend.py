@@ -1,0 +1,261 @@
+"""The backend: what the core asks, in the terms of etcd's v2 API."""
+
+import logging
+import ssl as _ssl
+from collections.abc import Iterable
+from typing import Self
+
+from asyncsd._checks import Health
+from asyncsd._clock import LoopClock
+from asyncsd._errors import NotRegisteredError, UnsupportedError
+from asyncsd._models import Instance, Names, Query, Reply
+from asyncsd._protocols import Clock, Lease
+from asyncsd._registration import Record
+from asyncsd._tasks import finish
+from asyncsd._values import as_flag, as_text, duration
+from asyncsd.backends._shared._credentials import Credentials
+from asyncsd.backends._shared._endpoints import parse_endpoints
+from asyncsd.backends._shared._lifetime import Lifetime
+from asyncsd.backends._shared._local import is_loopback, local_host
+from asyncsd.backends._shared._tls import TLS, File
+from asyncsd.backends._shared._value import Readings
+
+from ._answers import Answer, MissingError, Node, UnavailableError
+from ._keys import Keys
+from ._registry import Registry
+from ._transport import Transport
+from ._watch import Watch
+
+__all__ = ["Etcd2Backend"]
+
+log = logging.getLogger("asyncsd.etcd2")
+
+DEFAULT = "http://127.0.0.1:2379"
+CLOSE = 5.0
+POLL = 5.0
+"""Seconds between two stale reads while no server can tell of changes."""
+
+
+class Etcd2Backend:
+    """etcd's v2 API as a registry: a key an instance, with a TTL; one long poll tells of all changes.
+
+    For etcd 2.3 to 3.5, where 3.4 and 3.5 need `--enable-v2=true`; `EtcdBackend` is for the v3 API, whose
+    data are others. `endpoints` is one server's address or several of one cluster (a list, or commas
+    between): "http://127.0.0.1:2379", "localhost:2379", "https://…". Requests go to the next server when one
+    can't be reached, or has no leader. Keys are `/{prefix}/{service}/{id}`, values JSON; a value that is a
+    bare address, as go-kit writes it, is read too.
+
+    `user` is told with `password`, or with what `password_file` holds; that is read anew once it is refused.
+    `ca`, `cert`, `key` and `verify` are for https, and so is `ssl`, a context of your own in their place.
+
+    `wait` is how long, in seconds, a fetch waits for a change, `timeout` what a server has for an answer.
+
+    An instance whose TTLCheck isn't renewed is gone with its key: it doesn't turn critical, and
+    `deregister_after` has no meaning. A TTL has whole seconds. Without a TTLCheck the instance stands until
+    it is deregistered.
+
+    Nothing happens before `async with`; a backend is opened once.
+
+    >>> Etcd2Backend("localhost:2379", user="app", password="secret")
+    Etcd2Backend('http://localhost:2379', user='app', password='***')
+    """
+
+    def __init__(
+        self,
+        endpoints: str | Iterable[str] = DEFAULT,
+        *,
+        prefix: str = "services",
+        user: str | None = None,
+        password: str | None = None,
+        password_file: File | None = None,
+        ca: File | None = None,
+        cert: File | None = None,
+        key: File | None = None,
+        verify: bool = True,
+        ssl: _ssl.SSLContext | None = None,
+        wait: float = 55.0,
+        timeout: float = 5.0,
+        connect_timeout: float = 3.0,
+        clock: Clock | None = None,
+    ) -> None:
+        for name, seconds in (("wait", wait), ("timeout", timeout), ("connect_timeout", connect_timeout)):
+            duration(f"Etcd2Backend.{name}", seconds)
+        as_text("Etcd2Backend.prefix", prefix)
+        as_flag("Etcd2Backend.verify", verify)
+        self._endpoints = parse_endpoints(endpoints, owner="Etcd2Backend")
+        tls = TLS("Etcd2Backend", ca, cert, key, verify, ssl)
+        if tls and not self._endpoints[0].is_tls:
+            raise ValueError("Etcd2Backend: ca, cert, key, verify and ssl are for https:// endpoints")
+        credentials = Credentials("Etcd2Backend", user, password, password_file)
+        if user is not None and ":" in user:
+            raise ValueError(
+                "Etcd2Backend.user has no ':' in it, which HTTP's basic authentication can't tell"
+            )
+        self._wait = wait
+        self._clock: Clock = clock or LoopClock()
+        self._keys = Keys(prefix)
+        self._readings: Readings[str] = Readings(self._keys.instance)
+        self._transport = Transport(
+            self._endpoints,
+            credentials=credentials,
+            tls=tls,
+            clock=self._clock,
+            timeout=timeout,
+            connect_timeout=connect_timeout,
+        )
+        self._registry = Registry(self._transport, self._keys)
+        self._watch = Watch(self._transport, self._keys, clock=self._clock)
+        self._lifetime = Lifetime("Etcd2Backend")
+        self._warned = False
+        self._shown: dict[str, object] = {
+            **({"prefix": prefix} if prefix != "services" else {}),
+            **({"user": user} if user is not None else {}),
+            **({"password": "***"} if password is not None else {}),
+            **({"password_file": str(password_file)} if password_file is not None else {}),
+        }
+
+    def __repr__(self) -> str:
+        shown = [repr(",".join(map(str, self._endpoints)))]
+        shown += [f"{name}={value!r}" for name, value in self._shown.items()]
+        return f"Etcd2Backend({', '.join(shown)})"
+
+    @property
+    def is_open(self) -> bool:
+        return self._lifetime.is_open
+
+    async def __aenter__(self) -> Self:
+        """Open it. Raises ValueError for certificate files that can't be used."""
+        self._lifetime.refuse_second()
+        await self._transport.open()
+        self._lifetime.open()
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """End what is in flight with ClosedError, and close the connections. Idempotent."""
+        self._lifetime.close()
+        await finish(self._close(), CLOSE, role="close", service="etcd2")
+
+    async def _close(self) -> None:
+        await self._watch.aclose()
+        await self._transport.aclose()
+
+    async def fetch(self, query: Query, cursor: int | None) -> Reply:
+        """The instances of a service; with a cursor, an index, once something of it is newer.
+
+        "consistent" reads what the cluster knows. "default" does so without a cursor, and reads on from the
+        server that told of the change. "stale" reads what a server itself knows, unless `max_stale` bounds
+        it: etcd doesn't tell how old that is.
+        """
+        _refuse_unknown(query)
+        is_stale = query.consistency == "stale" and query.max_stale is None
+        exact = not is_stale and (cursor is None or query.consistency != "default")
+        async with self._lifetime.call():
+            folder = self._keys.service(query.service)
+            answer = await self._changed(folder, cursor, exact=exact, patient=is_stale)
+        instances, skipped = self._read(folder, answer)
+        if query.server_filter:
+            instances = tuple(instance for instance in instances if query.matches(instance))
+        return Reply(instances, cursor=answer.index, index=answer.index, skipped=skipped)
+
+    async def fetch_names(self, cursor: int | None) -> Names:
+        """The names of all services under the prefix, with their tags; waits as `fetch` does."""
+        async with self._lifetime.call():
+            answer = await self._changed(self._keys.root, cursor, exact=cursor is None)
+        services: dict[str, set[str]] = {}
+        for instance in self._read(self._keys.root, answer)[0]:
+            services.setdefault(instance.service, set()).update(instance.tags)
+        told = {service: tuple(sorted(tags)) for service, tags in sorted(services.items())}
+        return Names(told, cursor=answer.index, index=answer.index)
+
+    async def local_host(self) -> str:
+        """The address by which this machine reaches the cluster.
+
+        Where all servers are on this machine that is 127.0.0.1, and a warning is logged.
+        """
+        async with self._lifetime.call():
+            for endpoint in self._endpoints:
+                if not is_loopback(endpoint.host):
+                    return await local_host(endpoint.host, endpoint.port, url=str(endpoint))
+        if not self._warned:
+            self._warned = True
+            log.warning(
+                "etcd is asked at %s: what registers without host= gets 127.0.0.1, which other machines "
+                "can't call",
+                self._endpoints[0],
+            )
+        return "127.0.0.1"
+
+    async def register(self, record: Record, previous: Lease | None = None) -> Lease:
+        """Put the record's key, in place of what stands there, whose status is kept."""
+        async with self._lifetime.call():
+            return await self._registry.register(record, previous)
+
+    async def renew(self, lease: Lease, health: Health) -> None:
+        """Give the key its TTL anew, which wakes nobody, and put the status if it is another.
+
+        A key that somebody else has registered anew under the same id is left to them, with a warning.
+        """
+        async with self._lifetime.call():
+            await self._registry.renew(lease, health)
+
+    async def observe(self, lease: Lease, cursor: int | None) -> int:
+        """Wait until the key may differ from what it was at the index `cursor`, and return a new one.
+
+        Raises NotRegisteredError once it is gone.
+        """
+        async with self._lifetime.call():
+            key = self._keys.record(lease.record)
+            answer = await self._changed(key, cursor, exact=cursor is None)
+        if answer.node.dir:
+            raise NotRegisteredError(
+                f"{lease.record.id!r} isn't registered on {lease.where}: its key is gone"
+            )
+        return answer.index
+
+    async def drain(self, lease: Lease, on: bool) -> None:
+        """Mark the instance as drained, which reads as critical; or no longer."""
+        async with self._lifetime.call():
+            await self._registry.drain(lease, on)
+
+    async def deregister(self, lease: Lease) -> None:
+        """Remove the key; what somebody else has registered since stays."""
+        async with self._lifetime.call():
+            await self._registry.deregister(lease)
+
+    async def _changed(self, path: str, cursor: int | None, *, exact: bool, patient: bool = False) -> Answer:
+        """What stands at a path, an empty folder where nothing does; after a wait where there is a cursor.
+
+        `patient`: while no server can tell of changes, read once in a while.
+        """
+        least = 0
+        if cursor is not None:
+            try:
+                least = await self._watch.changed(path, cursor, self._wait)
+            except UnavailableError:
+                if not patient:
+                    raise
+                await self._clock.sleep(min(self._wait, POLL))
+        answer = await self._get(path, exact=exact)
+        if answer.index < least and not exact:
+            # Another server than the one that told of the change, which is behind; or data were lost.
+            answer = await self._get(path, exact=True)
+        return answer
+
+    async def _get(self, path: str, *, exact: bool) -> Answer:
+        try:
+            return await self._transport.get(path, exact=exact)
+        except MissingError as exc:
+            return Answer(Node(key=path, dir=True), exc.index)
+
+    def _read(self, folder: str, answer: Answer) -> tuple[tuple[Instance, ...], int]:
+        return self._readings.read(folder, answer.node.leaves())
+
+
+def _refuse_unknown(query: Query) -> None:
+    """UnsupportedError for what etcd has nothing of: passed over, it would widen the answer."""
+    for name in ("datacenter", "filter", "node_meta"):
+        if getattr(query, name):
+            raise UnsupportedError(f"etcd has no {name}, which Query.{name} asks for: use tags")
