@@ -115,8 +115,8 @@ class Watcher:
     def _good(self) -> Good | None:
         """What is worth keeping; None while the list that serves is a stored or a doubtful one."""
         belief = self._belief
-        doubtful = belief.restored or belief.trust.stale or belief.deadline is not None
-        if belief.served is None or doubtful:
+        doubted = belief.restored or belief.trust.stale or belief.deadline is not None
+        if belief.served is None or doubted:
             return None
         return Good(belief.served, belief.heard_at or 0.0, self._poll.index)
 
@@ -168,9 +168,9 @@ class _Belief:
         self.heard_at: float | None = None
         self.resets = 0
         self.skipped = 0
-        self.trust = _FULL
         self.restored = False
         """Whether what serves is from a store, and nothing was heard since."""
+        self.trust = _FULL
         self._failing = False
         self._hold: _Hold | None = None
         self._served: Snapshot | None = None

@@ -11,6 +11,7 @@ _MODULES = {
     "dns": "asyncsd.backends.dns",
     "etcd": "asyncsd.backends.etcd",
     "etcd2": "asyncsd.backends.etcd2",
+    "eureka": "asyncsd.backends.eureka",
     "memory": "asyncsd.backends.memory",
     "zk": "asyncsd.backends.zookeeper",
 }

@@ -1,0 +1,165 @@
+"""Requests to the servers: pooled, with deadlines, a login, TLS, and the next server where one fails."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TypeVar
+from urllib.parse import urlencode
+
+import aiohttp
+import msgspec
+
+from asyncsd._errors import ClosedError, PermissionDeniedError, ProtocolError, UnreachableError
+from asyncsd._protocols import Clock
+from asyncsd.backends._shared._http import as_backend_error
+from asyncsd.backends._shared._rotation import Rotation
+from asyncsd.backends._shared._tls import TLS
+
+from ._answers import UnavailableError, refusal
+from ._login import Login
+from ._messages import encode
+from ._servers import Server
+
+__all__ = ["Transport"]
+
+log = logging.getLogger("asyncsd.eureka")
+
+T = TypeVar("T")
+
+LARGE = 100_000
+"""Bytes of an answer that is decoded off the loop."""
+
+
+class Transport:
+    """Connections to the servers. Each keeps a list of its own, which it replicates to the others.
+
+    Every failure of the network is an UnreachableError. A request goes to the server that answered last, and
+    to the others in turn while one can't be reached or can't serve.
+    """
+
+    def __init__(
+        self,
+        servers: Sequence[Server],
+        *,
+        login: Login,
+        tls: TLS,
+        clock: Clock,
+        timeout: float,
+        connect_timeout: float,
+    ) -> None:
+        self._login = login
+        self._tls = tls
+        self._clock = clock
+        self._timeout = timeout
+        self._connect_timeout = connect_timeout
+        self._session: aiohttp.ClientSession | None = None
+        self._rotation = Rotation(
+            servers,
+            what="Eureka",
+            clock=clock,
+            log=log,
+            passes_on=(UnreachableError, UnavailableError),
+        )
+
+    @property
+    def servers(self) -> Sequence[Server]:
+        return self._rotation.servers
+
+    @property
+    def server(self) -> Server:
+        """The server that is asked first."""
+        return self._rotation.first
+
+    async def open(self) -> None:
+        """Make the session. Raises ValueError for certificate files that can't be used."""
+        context = await asyncio.to_thread(self._tls.build) if self._tls else True
+        self._session = aiohttp.ClientSession(
+            # No limit: heartbeats must never queue behind lists.
+            connector=aiohttp.TCPConnector(limit=0, ssl=context),
+            cookie_jar=aiohttp.DummyCookieJar(),
+        )
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        session, self._session = self._session, None
+        if session is not None:
+            await session.close()
+
+    async def ask(self, ask: Callable[[Server], Awaitable[T]]) -> T:
+        """What `ask(server)` gives for the first server that can serve."""
+        return await self._rotation.ask(ask)
+
+    async def get(self, server: Server, path: str, kind: type[T]) -> T:
+        """The `kind` that stands at `path`. AbsentError where nothing does."""
+        body = await self._call(server, "GET", path, None)
+        try:
+            if len(body) > LARGE:
+                return await asyncio.to_thread(_decode, body, kind)
+            return _decode(body, kind)
+        except (msgspec.DecodeError, UnicodeDecodeError) as exc:
+            raise ProtocolError(
+                f"the answer isn't what Eureka gives: {exc}: is it a Eureka server?", url=f"{server}{path}"
+            ) from exc
+
+    async def send(
+        self, method: str, path: str, body: object = None, parameters: dict[str, str] | None = None
+    ) -> None:
+        """Tell something to the first server that can be told. All that is sent may be sent twice."""
+        where = f"{path}?{urlencode(parameters)}" if parameters else path
+        data = None if body is None else encode(body)
+        await self._rotation.ask(lambda server: self._call(server, method, where, data))
+
+    async def _call(self, server: Server, method: str, path: str, data: bytes | None) -> bytes:
+        header = await self._login.header()
+        try:
+            return await self._ask(server, method, path, data, header)
+        except PermissionDeniedError as exc:
+            if exc.status != 401 or (header := await self._login.renewed(header)) is None:
+                raise
+        return await self._ask(server, method, path, data, header)
+
+    async def _ask(
+        self, server: Server, method: str, path: str, data: bytes | None, authorization: str | None
+    ) -> bytes:
+        """One request to one server."""
+        url = f"{server}{path}"
+        headers = {"Accept": "application/json"}
+        if data is not None:
+            headers["Content-Type"] = "application/json"
+        if authorization is not None:
+            headers["Authorization"] = authorization
+        with as_backend_error(url):
+            try:
+                async with self._clock.timeout(self._timeout):
+                    try:
+                        answer = await self._exchange(method, url, data, headers)
+                    except aiohttp.ServerDisconnectedError:
+                        # A kept connection was closed meanwhile.
+                        answer = await self._exchange(method, url, data, headers)
+            except TimeoutError as exc:
+                raise UnreachableError(f"no answer in {self._timeout:g} s", url=url) from exc
+        status, body, retry_after = answer
+        if not 200 <= status < 300:
+            raise refusal(method, status, body, url, retry_after=retry_after)
+        return body
+
+    async def _exchange(
+        self, method: str, url: str, data: bytes | None, headers: dict[str, str]
+    ) -> tuple[int, bytes, float | None]:
+        if self._session is None:
+            raise ClosedError("the EurekaBackend was closed")
+        async with self._session.request(
+            method,
+            url,
+            data=data,
+            headers=headers,
+            allow_redirects=False,
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=self._connect_timeout),
+        ) as response:
+            after = response.headers.get("Retry-After", "")
+            return response.status, await response.read(), float(after) if after.isdecimal() else None
+
+
+def _decode(body: bytes, kind: type[T]) -> T:
+    # Not strict: long numbers are strings.
+    return msgspec.json.decode(body, type=kind, strict=False)

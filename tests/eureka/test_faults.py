@@ -1,0 +1,67 @@
+"""A real server that freezes, and one that comes back and knows nothing."""
+
+import asyncio
+
+import pytest
+
+from asyncsd import Backoff, Discovery, Query, Registration, TTLCheck, UnreachableError
+from asyncsd.backends.eureka import EurekaBackend
+from tests.eureka.running import until
+from tests.support.eureka import EurekaServer
+
+pytestmark = pytest.mark.server("eureka")
+
+
+def backend_on(server: EurekaServer) -> EurekaBackend:
+    return EurekaBackend(server.url, user="app", password="secret", interval=0.1, timeout=1.0)
+
+
+async def test_a_frozen_server_is_an_error_in_time_and_no_harm(guarded: EurekaServer, service: str) -> None:
+    async with backend_on(guarded) as backend:
+        before = await backend.fetch(Query(service), None)
+        guarded.freeze()
+        async with asyncio.timeout(10):
+            waiting = [asyncio.create_task(backend.fetch(Query(service), before.cursor)) for _ in range(20)]
+            for wait in waiting:
+                with pytest.raises(UnreachableError, match=r"no answer in 1 s"):
+                    await wait
+        guarded.thaw()
+
+        async def answers() -> bool:
+            try:
+                return (await backend.fetch(Query(service), None)).instances == ()
+            except UnreachableError:  # It is busy with what it slept through.
+                return False
+
+        await until(answers)
+
+
+async def test_a_server_that_lost_all_is_told_again_while_the_old_list_serves(
+    guarded: EurekaServer, service: str
+) -> None:
+    me = Registration(service=service, host="10.0.0.7", port=80, check=TTLCheck(ttl=3.0))
+    sd = Discovery(backend_on(guarded), backoff=Backoff(maximum=0.5))
+    async with sd, sd.register(me, timeout=15.0, required=True), sd.watch(service) as events:
+        async with asyncio.timeout(20):
+            while not (event := await events.get()).snapshot:
+                pass
+        guarded.kill()
+        async with asyncio.timeout(20):
+            while not (event := await events.get()).stale:
+                pass
+        assert isinstance(event.error, UnreachableError)
+        assert event.snapshot
+        guarded.launch()
+        await guarded.ready()
+        async with asyncio.timeout(20):
+            while (event := await events.get()).stale:
+                assert event.snapshot, "the list was empty for a moment"
+        assert event.snapshot
+
+        async def there() -> bool:
+            status, told = await guarded.call("GET", f"/apps/{service.upper()}")
+            return status == 200 and [i["status"] for i in told["application"]["instance"]] == ["UP"]
+
+        async with asyncio.timeout(20):
+            while not await there():
+                pass
