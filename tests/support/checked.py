@@ -112,6 +112,8 @@ async def grpc_server(tls: tuple[Path, Path] | None = None, *, health: bool = Tr
 
     `tls` are its certificate and key.
     """
+    # Never taken back: else the last of its objects joins its thread, wherever the collector finds that one.
+    grpc.aio.init_grpc_aio()
     server = grpc.aio.server()
     if health:
         servicer = HealthServicer()
