@@ -1,14 +1,17 @@
 """The same program over every registry, by its URL alone."""
 
+import tempfile
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
 from asyncsd.agent import Agent
 from tests.support.consul import ConsulAgent
 from tests.support.etcd import V2, EtcdServer
+from tests.support.eureka import shared_server
 from tests.support.process import free_ports
 from tests.support.zookeeper import ZooKeeper
 
@@ -58,6 +61,30 @@ async def zookeeper() -> AsyncGenerator[Registry, None]:
         yield Registry(f"zk://{server.host}")
 
 
+async def eureka() -> AsyncGenerator[Registry, None]:
+    server = shared_server()
+    await server.ready()
+    yield Registry(f"{server.url.replace('http://', 'eureka://')}?interval=0.2")
+
+
+async def static() -> AsyncGenerator[Registry, None]:
+    """A file, which is written anew as an editor does: another one is put in its place."""
+    with tempfile.TemporaryDirectory(prefix="asyncsd-static-") as folder:
+        file = Path(folder) / "services.toml"
+        ports = free_ports(3)
+
+        def write(ports: list[int]) -> None:
+            new = file.with_suffix(".new")
+            new.write_text(f"[services]\ngreeter = {[f'127.0.0.1:{port}' for port in ports]}\n")
+            new.replace(file)
+
+        async def lose() -> None:
+            write(ports[:-1])
+
+        write(ports)
+        yield Registry(f"static://{file}?interval=0.1", ports=",".join(map(str, ports)), lose=lose)
+
+
 async def dns() -> AsyncGenerator[Registry, None]:
     """Consul's: its records change while it runs."""
     async with ConsulAgent() as agent:
@@ -81,6 +108,8 @@ REGISTRIES = [
     (dns, ["consul"]),
     (etcd, ["etcd"]),
     (etcd_v2, ["etcd34"]),
+    (eureka, ["eureka"]),
+    (static, []),
     (zookeeper, ["zookeeper"]),
 ]
 
