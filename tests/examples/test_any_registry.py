@@ -1,5 +1,7 @@
 """The same program over every registry, by its URL alone."""
 
+import asyncio
+import signal
 import tempfile
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -8,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from asyncsd import Discovery
 from asyncsd.agent import Agent
 from tests.support.consul import ConsulAgent
 from tests.support.etcd import V2, EtcdServer
@@ -140,3 +143,28 @@ async def test_it_registers_watches_calls_and_loses_an_instance(
     assert lines[3].count("15 times") == 2  # of 30 calls: none has failed
     assert lines[4] == "the registry lists 2"
     assert lines[5] == lines[3]
+
+
+@pytest.mark.parametrize(
+    ("url", "says"),
+    [
+        ("redis://127.0.0.1", "a registry's URL starts with one of consul://"),
+        ("etcd://127.0.0.1?password=x", "use password_file"),
+        ("etcd://127.0.0.1:1", "can't connect"),
+    ],
+)
+async def test_a_mistake_is_one_line(url: str, says: str) -> None:
+    async with Program("any_registry.py", url) as program:
+        await program.ends_well(status=1)
+        assert says in program.errors.splitlines()[-1]
+
+
+async def test_it_is_interrupted_without_a_complaint() -> None:
+    async with Agent() as agent:
+        url = agent.url.replace("http://", "consul://")
+        async with Program("any_registry.py", url) as program:
+            await eventually(lambda: "registered" in program.output, "the registrations")
+            program.signal(signal.SIGINT)
+            await program.ends_well(status=130)
+        async with asyncio.timeout(10), Discovery.from_url(url) as sd:
+            assert not await sd.instances("greeter")
