@@ -1,7 +1,7 @@
 """What stands in an error when something else answers where the registry should be."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
 import pytest
@@ -14,7 +14,7 @@ NOT_FOUND = b'{"timestamp":"2026-01-01","status":404,"error":"Not Found","path":
 
 
 @asynccontextmanager
-async def answering(answer: bytes) -> AsyncIterator[str]:
+async def answering(answer: bytes) -> AsyncGenerator[str, None]:
     """Where a server is that says the same to whatever it is told, and hangs up."""
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
