@@ -9,6 +9,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from tests.support.consul import AgentProcess, ConsulAgent, EmbeddedAgent
 from tests.support.etcd import V2, EtcdServer
+from tests.support.eureka import EurekaServer
 from tests.support.process import missing
 from tests.support.zookeeper import ZooKeeper
 
@@ -57,6 +58,13 @@ async def _zookeeper() -> AsyncGenerator[str, None]:
         yield f"zk://{server.host}"
 
 
+@asynccontextmanager
+async def _eureka() -> AsyncGenerator[str, None]:
+    """Polled each second, with lists of a tenth of a second: its defaults are tens of seconds."""
+    async with EurekaServer() as server:
+        yield f"{server.url.replace('http://', 'eureka://')}?interval=1"
+
+
 URLS: dict[str, tuple[tuple[str, ...], Callable[[], AbstractAsyncContextManager[str]]]] = {
     "memory": ((), _memory),
     "Consul": (("consul",), _consul),
@@ -64,5 +72,6 @@ URLS: dict[str, tuple[tuple[str, ...], Callable[[], AbstractAsyncContextManager[
     "etcd v3": (("etcd",), _etcd),
     "etcd v2": (("etcd34",), _etcd_v2),
     "ZooKeeper": (("zookeeper",), _zookeeper),
+    "Eureka": (("eureka",), _eureka),
 }
 """Registries by name: the servers that each needs, and what starts it and gives its URL."""

@@ -2,8 +2,8 @@
 
 Two backends of the same URL: one registers and deregisters an instance beside one that stays, every 150 ms,
 the other is watched. memory:// is one backend for both: what is left there is asyncsd's own part, the floor.
-Eureka is polled every second here, and its server's caches are turned down to half a second: at their
-defaults of 30 s the median would tell of nothing else.
+Eureka is polled each second here, and its server's cache is turned down to a tenth of one: at its default of
+30 s the median would tell of nothing else.
 """
 
 import asyncio

@@ -17,6 +17,7 @@ from contextlib import AsyncExitStack
 from asyncsd import (
     Balancer,
     Discovery,
+    DiscoveryError,
     Event,
     Instance,
     Registration,
@@ -117,5 +118,7 @@ async def main() -> None:
 if __name__ == "__main__":
     try:
         asyncio.run(main())
-    except ValueError as exc:
+    except (ValueError, ImportError, DiscoveryError) as exc:  # The URL, an extra, or the registry.
         sys.exit(str(exc))
+    except KeyboardInterrupt:
+        sys.exit(130)

@@ -253,3 +253,12 @@ async def test_a_path_that_is_no_eurekas_is_said_so(server: EurekaServer, servic
         for call in (backend.register(me(service)), backend.fetch(Query(service), None)):
             with pytest.raises(BackendError, match=r"its path the right one\?.*/nothing/apps"):
                 await call
+
+
+@pytest.mark.parametrize("service", [".", "..", "a/b", "50%", "with space", "ünï"])
+async def test_a_name_that_no_path_holds_is_found_by_it(backend: EurekaBackend, service: str) -> None:
+    lease = await backend.register(me(service))
+    await backend.renew(lease, Health("passing"))
+    (found,) = (await fetched(backend, service, bool)).instances
+    assert found.service == service
+    await backend.deregister(lease)

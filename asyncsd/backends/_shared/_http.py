@@ -1,5 +1,6 @@
 """What aiohttp says of a request that failed, in our words and as our errors."""
 
+import ssl
 from types import TracebackType
 
 import aiohttp
@@ -8,6 +9,9 @@ from asyncsd._errors import ProtocolError, UnreachableError
 
 __all__ = ["as_backend_error", "reason"]
 
+_NOT_TLS = {"WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "HTTP_REQUEST", "UNKNOWN_PROTOCOL"}
+"""OpenSSL's reasons for an answer that is something else; which of them it gives goes by its version."""
+
 
 def reason(exc: BaseException) -> str:
     """Why no answer came, in a few words."""
@@ -15,7 +19,7 @@ def reason(exc: BaseException) -> str:
         case aiohttp.ClientConnectorCertificateError():
             return f"its certificate isn't trusted: {exc.certificate_error}"
         case aiohttp.ClientConnectorError():
-            return f"can't connect: {exc.os_error.strerror or exc.os_error}"
+            return f"can't connect: {_unconnected(exc.os_error)}"
         case aiohttp.ServerDisconnectedError() | aiohttp.ClientPayloadError():
             return "the connection was closed before the answer was whole"
         case TimeoutError():
@@ -24,6 +28,13 @@ def reason(exc: BaseException) -> str:
             return text
         case _:
             return str(exc) or type(exc).__name__
+
+
+def _unconnected(error: OSError) -> str:
+    if isinstance(error, ssl.SSLError) and error.reason in _NOT_TLS:
+        return f"no TLS is spoken on that port ({error.reason})"
+    # Alone of all errors a connection that is closed while TLS begins has no text.
+    return error.strerror or str(error) or "it was closed while TLS began: is TLS spoken on that port?"
 
 
 class as_backend_error:  # noqa: N801 - used as a context, as contextlib's own

@@ -1,5 +1,7 @@
 """What a registry can't do is refused: passed over, it would promise too much."""
 
+from collections.abc import Sequence
+
 from asyncsd._checks import TTLCheck
 from asyncsd._errors import UnsupportedError
 from asyncsd._models import Query
@@ -18,8 +20,10 @@ def refuse_checks(record: Record, what: str) -> None:
             )
 
 
-def refuse_unknown(query: Query, what: str) -> None:
-    """UnsupportedError for what `what`, the registry, knows nothing of."""
-    for name in ("datacenter", "filter", "node_meta"):
+def refuse_unknown(
+    query: Query, what: str, names: Sequence[str] = ("datacenter", "filter", "node_meta")
+) -> None:
+    """UnsupportedError for those of `names` that are asked for: `what`, the registry, knows none of them."""
+    for name in names:
         if getattr(query, name):
             raise UnsupportedError(f"{what} has no {name}, which Query.{name} asks for: use tags")

@@ -6,6 +6,8 @@ from urllib.parse import parse_qsl
 
 __all__ = ["RegistryURL", "flag", "parse_url"]
 
+_NUMBERS: dict[object, str] = {float: "is a number", int: "is a whole number"}
+
 
 class RegistryURL(NamedTuple):
     """`where` is what stands between "://" and "?", still quoted; `options` are the parameters, converted."""
@@ -53,5 +55,6 @@ def parse_url(
         try:
             options[name] = parameters[name](text)
         except ValueError as exc:
-            raise ValueError(f"{name} of {what}: {text!r}: {exc}") from None
+            why = _NUMBERS.get(parameters[name], str(exc))
+            raise ValueError(f"{name} of {what} {why}; got {text!r}") from None
     return RegistryURL(scheme, where, options)

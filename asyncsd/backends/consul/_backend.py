@@ -120,7 +120,9 @@ class ConsulBackend:
             as_flag("ConsulBackend.verify", verify)
             tls = TLS("ConsulBackend", ca, cert, key, verify, ssl)
             if tls and not all(address.is_tls for address in self._addresses):
-                raise ValueError("ConsulBackend: ca, cert, key, verify and ssl are for https:// agents")
+                raise ValueError(
+                    "ConsulBackend: ca, cert, key, verify and ssl are for https:// agents (tls=true in a URL)"
+                )
             self._transport = Transport(
                 token=token_source(token, token_file, self._clock),
                 tls=tls,

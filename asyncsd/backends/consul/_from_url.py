@@ -41,7 +41,7 @@ def from_url(url: str) -> ConsulBackend:
         secrets={"token": "token_file"},
     )
     tls = options.pop("tls", False)
-    if where.startswith("/"):
+    if where.strip("/") and where.startswith("/"):
         addresses = [f"unix://{unquote(where)}"]
     else:
         hosts = where.rstrip("/") or "127.0.0.1:8500"

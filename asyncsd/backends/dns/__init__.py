@@ -5,7 +5,7 @@ try:
 except ModuleNotFoundError as exc:
     if (exc.name or "").partition(".")[0] != "dns":
         raise
-    raise ImportError("DNSBackend needs dnspython: pip install 'asyncsd[dns]'") from exc
+    raise ImportError("DNSBackend needs dnspython: pip install asyncsd[dns]") from exc
 from ._from_url import from_url
 
 __all__ = ["DNSBackend", "from_url"]

@@ -64,6 +64,8 @@ def refusal(status: int, body: bytes, url: str) -> BackendError:
     if isinstance(told.error, dict):
         return error_of(told.error, url, status)
     message = told.message or (told.error if isinstance(told.error, str) else "")
+    if status == 404 and not told.code:  # The gateway's own have a code: another server's JSON.
+        return ProtocolError(f"{status}: {message}: is it etcd's gateway?", url=url, status=status)
     return _mapped(told.code, message or f"{status}", url, status)
 
 

@@ -82,7 +82,9 @@ class EtcdBackend:
         self._endpoints = parse_endpoints(endpoints, owner="EtcdBackend")
         tls = TLS("EtcdBackend", ca, cert, key, verify, ssl)
         if tls and not self._endpoints[0].is_tls:
-            raise ValueError("EtcdBackend: ca, cert, key, verify and ssl are for https:// endpoints")
+            raise ValueError(
+                "EtcdBackend: ca, cert, key, verify and ssl are for https:// endpoints (tls=true in a URL)"
+            )
         self._wait = wait
         self._clock: Clock = clock or LoopClock()
         self._keys = Keys(prefix)

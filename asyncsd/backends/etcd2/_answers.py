@@ -128,6 +128,8 @@ def refusal(status: int, index: int | None, body: bytes, url: str) -> BackendErr
     code = told.error_code
     if code == 0 and status == 503:  # Of the members' API, which has no numbers.
         return UnavailableError(f"this member has no leader: {message}", url=url, status=status)
+    if code == 0 and status == 404:
+        return ProtocolError("404: is it etcd's v2 API?", url=url, status=status)
     if code == UNAUTHORIZED or status == 401:
         return PermissionDeniedError(
             f"{message}: etcd says no more; the user or the password may be another (user=, password=), or "

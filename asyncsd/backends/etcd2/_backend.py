@@ -86,7 +86,9 @@ class Etcd2Backend:
         self._endpoints = parse_endpoints(endpoints, owner="Etcd2Backend")
         tls = TLS("Etcd2Backend", ca, cert, key, verify, ssl)
         if tls and not self._endpoints[0].is_tls:
-            raise ValueError("Etcd2Backend: ca, cert, key, verify and ssl are for https:// endpoints")
+            raise ValueError(
+                "Etcd2Backend: ca, cert, key, verify and ssl are for https:// endpoints (tls=true in a URL)"
+            )
         credentials = Credentials("Etcd2Backend", user, password, password_file)
         if user is not None and ":" in user:
             raise ValueError(

@@ -43,7 +43,7 @@ def refusal(method: str, status: int, body: bytes, url: str, *, retry_after: flo
         case 400:
             return BadRequestError(text or "the server refuses the values", url=url, status=status)
         case 401:
-            told = "Eureka wants a login: user= and password= lack, or the server knows them otherwise"
+            told = "Eureka wants a login: user= and password= are missing, or aren't those that it knows"
             # It answers so too when it refuses a correct login for the sake of that protection.
             told = told if method == "GET" else f"{told}; or {CSRF}"
             return PermissionDeniedError(told, url=url, status=status)

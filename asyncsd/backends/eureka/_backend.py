@@ -92,7 +92,9 @@ class EurekaBackend:
         self._servers = parse_servers(urls, zone)
         tls = TLS("EurekaBackend", ca, cert, key, verify, ssl)
         if tls and not self._servers[0].is_tls:
-            raise ValueError("EurekaBackend: ca, cert, key, verify and ssl are for https:// servers")
+            raise ValueError(
+                "EurekaBackend: ca, cert, key, verify and ssl are for https:// servers (tls=true in a URL)"
+            )
         self._wait = wait
         self._clock: Clock = clock or LoopClock()
         self._transport = Transport(

@@ -29,7 +29,8 @@ def segment(name: str) -> str:
 
     Tomcat and Spring Security refuse paths with a quoted "/", "%" or ";": "~" stands for "%".
     """
-    return quote(name, safe=".:_-").replace("~", "%7E").replace("%", "~")
+    text = quote(name, safe=".:_-").replace("~", "%7E").replace("%", "~")
+    return text.replace(".", "~2E") if text in (".", "..") else text  # These would be steps of the path.
 
 
 def application_of(service: str) -> str:

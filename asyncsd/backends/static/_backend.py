@@ -6,11 +6,12 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Self
 
 from asyncsd._clock import LoopClock
-from asyncsd._errors import UnreachableError, UnsupportedError
+from asyncsd._errors import UnreachableError
 from asyncsd._models import Instance, Names, Query, Reply, Trust
 from asyncsd._protocols import Clock
 from asyncsd._values import duration
 from asyncsd.backends._shared._lifetime import Lifetime
+from asyncsd.backends._shared._refusals import refuse_unknown
 
 from ._file import File, ListFile
 from ._follow import Follower
@@ -109,9 +110,7 @@ class StaticBackend:
 
         Raises UnreachableError while the file could never be used.
         """
-        for name in ("filter", "node_meta"):
-            if getattr(query, name):
-                raise UnsupportedError(f"StaticBackend has no such thing as Query.{name}: use tags")
+        refuse_unknown(query, "a static list", ("filter", "node_meta"))
         async with self._lifetime.call():
             cursor = await self._differing(cursor, lambda: self._changed_at.get(query.service, 0))
             instances = self._known().get(query.service, ())

@@ -158,7 +158,7 @@ class Session:
         await self._make()
 
     def _why(self) -> str:
-        return self._log.trouble or "no answer"
+        return self._log.trouble or "no answer: is it a ZooKeeper server?"
 
     def meaning(self, error: Exception, what: str) -> Exception:
         """An error of kazoo's as one of ours."""

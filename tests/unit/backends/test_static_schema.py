@@ -316,7 +316,7 @@ async def test_hosts_of_a_url_share_its_parameters() -> None:
         ("static://10.0.0.1?service=users", r"users.0..address is an address with a port"),
         ("static://10.0.0.1:80?service=users&interval=1", "of a list has no parameter 'interval'"),
         ("static:///a.toml?service=users", "of a file has no parameter 'service'"),
-        ("static:///a.toml?interval=often", "interval of a static URL of a file: 'often'"),
+        ("static:///a.toml?interval=often", "interval of a static URL of a file is a number; got 'often'"),
     ],
 )
 def test_a_url_that_will_not_do_says_what_would(url: str, error: str) -> None:
