@@ -319,7 +319,8 @@ class Reply:
     state, where it has one that only grows: one that goes back tells the watch of a loss of data.
     `known_leader` is False when the registry itself doubts the answer. `skipped` counts items that were
     left out as malformed. With a `trust` the answer is believed as it stands, and so far; without one the
-    watch judges for itself.
+    watch judges for itself. `hold` is for how many seconds a registry that lost its data may be late to tell
+    all of it again, where that takes longer than `limits.reset_hold`.
     """
 
     instances: tuple[Instance, ...]
@@ -330,6 +331,7 @@ class Reply:
     trust: Trust | None = None
 
 
+    hold: float = 0.0
 @dataclass(frozen=True, slots=True)
 class Names:
     """What a backend's `fetch_names` gives: each service's tags by its name; the rest as in Reply."""
@@ -338,3 +340,4 @@ class Names:
     cursor: Any = None
     index: int | None = None
     known_leader: bool = True
+    hold: float = 0.0

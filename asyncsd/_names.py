@@ -33,7 +33,7 @@ class NamesWatcher:
 
     While the registry fails `services` stays as it was last heard. A catalogue that has become empty right
     after an error, without a known leader, or with an index that went back, is believed once it has been so
-    for `limits.reset_hold` seconds.
+    for `limits.reset_hold` seconds, or the answer's `hold` where that is longer.
     """
 
     def __init__(
@@ -161,11 +161,12 @@ class _Catalogue:
         if self.services and not answer.services and (doubtful or self.deadline is not None):
             if self.deadline is None and self._limits.reset_hold > 0:
                 self.resets += 1
-                self.deadline = self._clock.time() + self._limits.reset_hold
+                seconds = max(self._limits.reset_hold, answer.hold)
+                self.deadline = self._clock.time() + seconds
                 logger.warning(
                     "the registry seems to have lost its data: %d services are kept for %g s",
                     len(self.services),
-                    self._limits.reset_hold,
+                    seconds,
                 )
             if self.deadline is not None:
                 return False

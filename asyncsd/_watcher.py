@@ -31,10 +31,11 @@ class Watcher:
 
     While the registry fails the last good list serves on, marked stale. An answer that lacks known instances
     is taken for a loss of the registry's data if its index went back, it follows an error, or it comes
-    without a known leader: then for `limits.reset_hold` seconds the instances it lacks serve on, unless they
-    are heard of again; and where the index went back, until their checks, which start anew, have passed. A
-    list that otherwise becomes empty is read once more, consistently, before it is believed. An answer that
-    brings its `trust` is taken as it stands: a composite backend has watched its members for it.
+    without a known leader: then for `limits.reset_hold` seconds, or the answer's `hold` where that is longer,
+    the instances it lacks serve on, unless they are heard of again; and where the index went back, until
+    their checks, which start anew, have passed. A list that otherwise becomes empty is read once more,
+    consistently, before it is believed. An answer that brings its `trust` is taken as it stands: a composite
+    backend has watched its members for it.
 
     With a `store` the list outlives the program: at the next start it serves, stale, while the registry has
     told nothing yet, and the first answer replaces it. One that may come from a registry without its data
@@ -242,8 +243,9 @@ class _Belief:
             if hold is not None:
                 self._hold = _Hold(hold.until, told, lost)
             elif doubtful and self._limits.reset_hold > 0:
-                self._hold = _Hold(now + self._limits.reset_hold, told, lost)
-                self._doubt(told, lost)
+                seconds = max(self._limits.reset_hold, answer.hold)
+                self._hold = _Hold(now + seconds, told, lost)
+                self._doubt(told, lost, seconds)
             elif len(fresh) == 0 and not confirmed and self._query.consistency != "consistent":
                 self.confirming = True
                 return False
@@ -321,7 +323,7 @@ class _Belief:
         fresh = Snapshot.of(self._query, instances.values(), version=version)
         return self._served if self._served is not None and self._served == fresh else fresh
 
-    def _doubt(self, told: Instances, lost: Instances) -> None:
+    def _doubt(self, told: Instances, lost: Instances, seconds: float) -> None:
         self.resets += 1
         if lost:
             logger.warning(
@@ -329,7 +331,7 @@ class _Belief:
                 "knows them as before, beside the %d that it tells of",
                 len(lost),
                 self._query.service,
-                self._limits.reset_hold,
+                seconds,
                 len(told),
             )
 
