@@ -303,11 +303,13 @@ class Event:
 class Trust(NamedTuple):
     """How much an answer is worth that has been doubted already, by a composite's watches of its members.
 
-    `stale` and `error` are what the Event will say.
+    `stale` and `error` are what the Event will say. `unheard` are the origins that have told nothing yet,
+    though the list is for what they tell: what a store kept of them serves on.
     """
 
     stale: bool = False
     error: DiscoveryError | None = None
+    unheard: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -329,9 +331,9 @@ class Reply:
     known_leader: bool = True
     skipped: int = 0
     trust: Trust | None = None
-
-
     hold: float = 0.0
+
+
 @dataclass(frozen=True, slots=True)
 class Names:
     """What a backend's `fetch_names` gives: each service's tags by its name; the rest as in Reply."""
