@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from asyncsd import ClosedError, Discovery, Query, Registration, UnsupportedError
-from asyncsd.backends.composite import Failover, Merge
+from asyncsd.backends.composite import Failover, Merge, _backend
 from asyncsd.backends.consul import ConsulBackend
 from asyncsd.backends.etcd import EtcdBackend
 from asyncsd.testing import FakeClock, MemoryBackend
@@ -164,6 +164,25 @@ async def test_all_members_are_closed_though_one_raises() -> None:
         await merge.aclose()
     assert not last.is_open
     await merge.aclose()
+
+
+class HangingAtTheEnd(MemoryBackend):
+    async def aclose(self) -> None:
+        await super().aclose()
+        await asyncio.get_running_loop().create_future()
+
+
+async def test_a_member_whose_closing_hangs_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_backend, "CLOSE", 0.05)
+    hanging, other = HangingAtTheEnd(), MemoryBackend()
+    merge = Merge({"hanging": hanging, "other": other})
+    await merge.__aenter__()
+    before = asyncio.all_tasks()
+    async with asyncio.timeout(5):
+        with pytest.raises(TimeoutError, match="took longer than"):
+            await merge.aclose()
+    assert not other.is_open
+    assert asyncio.all_tasks() == before
 
 
 async def test_members_are_closed_once() -> None:
