@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from asyncsd import ClosedError, Discovery, Query, Registration, UnsupportedError
-from asyncsd.backends.composite import Failover, Merge, _backend
+from asyncsd.backends.composite import Failover, Merge
 from asyncsd.backends.consul import ConsulBackend
 from asyncsd.backends.etcd import EtcdBackend
 from asyncsd.testing import FakeClock, MemoryBackend
@@ -173,7 +173,7 @@ class HangingAtTheEnd(MemoryBackend):
 
 
 async def test_a_member_whose_closing_hangs_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_backend, "CLOSE", 0.05)
+    monkeypatch.setattr("asyncsd.backends.composite._backend.CLOSE", 0.05)
     hanging, other = HangingAtTheEnd(), MemoryBackend()
     merge = Merge({"hanging": hanging, "other": other})
     await merge.__aenter__()
