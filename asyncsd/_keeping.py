@@ -42,9 +42,10 @@ class Good:
 class Keeper:
     """Stands between one watch and a store.
 
-    The stored list is loaded only when the first fetch has failed, or takes longer than a second: while the
-    registry is well nobody is given an old address. What `good` gives is saved: at once, then at most each
-    `store.every` seconds while it changes, each minute while it doesn't, and at the end.
+    The stored list is loaded only when the first fetch has failed, takes longer than a second, or lacks a
+    composite's member: while the registry is well nobody is given an old address. What `good` gives is saved:
+    at once, then at most each `store.every` seconds while it changes, each minute while it doesn't, and at
+    the end.
     """
 
     def __init__(
@@ -89,7 +90,8 @@ class Keeper:
 
     async def _run(self) -> None:
         event = await self._next(PATIENCE)
-        if event is None or (event.snapshot is None and not event.closed):
+        # An error beside a list: some of a composite's members weren't heard.
+        if event is None or (not event.closed and (event.snapshot is None or event.error is not None)):
             await self._load()
         closed = event is not None and event.closed
         changed, due = True, self._clock.time()

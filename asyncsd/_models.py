@@ -303,11 +303,13 @@ class Event:
 class Trust(NamedTuple):
     """How much an answer is worth that has been doubted already, by a composite's watches of its members.
 
-    `stale` and `error` are what the Event will say.
+    `stale` and `error` are what the Event will say. `unheard` are the origins that have told nothing yet,
+    though the list is for what they tell: what a store kept of them serves on.
     """
 
     stale: bool = False
     error: DiscoveryError | None = None
+    unheard: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -319,7 +321,8 @@ class Reply:
     state, where it has one that only grows: one that goes back tells the watch of a loss of data.
     `known_leader` is False when the registry itself doubts the answer. `skipped` counts items that were
     left out as malformed. With a `trust` the answer is believed as it stands, and so far; without one the
-    watch judges for itself.
+    watch judges for itself. `hold` is for how many seconds a registry that lost its data may be late to tell
+    all of it again, where that takes longer than `limits.reset_hold`.
     """
 
     instances: tuple[Instance, ...]
@@ -328,6 +331,7 @@ class Reply:
     known_leader: bool = True
     skipped: int = 0
     trust: Trust | None = None
+    hold: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -338,3 +342,4 @@ class Names:
     cursor: Any = None
     index: int | None = None
     known_leader: bool = True
+    hold: float = 0.0

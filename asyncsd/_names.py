@@ -5,11 +5,11 @@ import logging
 import random
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from ._clock import LoopClock
 from ._config import Backoff, Limits
-from ._errors import ClosedError, DiscoveryError
+from ._errors import ClosedError, DiscoveryError, UnsupportedError
 from ._models import Names
 from ._poll import Poll, WatchHealth
 from ._protocols import CatalogBackend, Clock
@@ -33,7 +33,7 @@ class NamesWatcher:
 
     While the registry fails `services` stays as it was last heard. A catalogue that has become empty right
     after an error, without a known leader, or with an index that went back, is believed once it has been so
-    for `limits.reset_hold` seconds.
+    for `limits.reset_hold` seconds, or the answer's `hold` where that is longer.
     """
 
     def __init__(
@@ -46,10 +46,11 @@ class NamesWatcher:
         rng: random.Random | None = None,
         reachability: Reachability | None = None,
     ) -> None:
+        self._backend = backend
         self._clock: Clock = clock or LoopClock()
         self._catalogue = _Catalogue(self._clock, limits)
         self._poll: Poll[Names] = Poll(
-            backend.fetch_names,
+            self._fetch,
             self._catalogue,
             backoff=backoff,
             limits=limits,
@@ -70,7 +71,10 @@ class NamesWatcher:
         return self._catalogue.services
 
     async def run(self) -> None:
-        """Watch until cancelled or the backend is closed; raises only bugs. Can be run once."""
+        """Watch until cancelled or the backend is closed; raises only bugs. Can be run once.
+
+        An UnsupportedError ends it too: a registry that can't list its services never will.
+        """
         if self._ran:
             raise RuntimeError("this watch of all services has been run: make another NamesWatcher")
         self._ran = True
@@ -78,12 +82,22 @@ class NamesWatcher:
             await self._poll.run()
         except ClosedError as closed:
             self.close(closed)
+        except _NoListError as never:
+            self.close(never.error)
         except Exception as bug:
             logger.exception("the watch of all services died of a bug")
             self.close(bug)
             raise
         finally:
             self.close()
+
+    async def _fetch(self, cursor: Any) -> Names:
+        try:
+            return await self._backend.fetch_names(cursor)
+        except UnsupportedError as error:
+            if self.services is not None:  # It could before: whatever that is, it may pass.
+                raise
+            raise _NoListError(error) from error
 
     def subscribe(self) -> "NamesSubscription":
         """What is known, at once, and then each change, the latest where several came meanwhile."""
@@ -117,7 +131,8 @@ class NamesSubscription:
     async def get(self) -> Services:
         """The services, once they are others than those of the last call. Cancelling it loses nothing.
 
-        Raises ClosedError once the watch is closed or left, and the error of a watch that died of a bug.
+        Raises ClosedError once the watch is closed or left, UnsupportedError where the registry can't list
+        its services, and the error of a watch that died of a bug.
         """
         known = self._catalogue
         while self._closed or known.services is None or known.services is self._seen:
@@ -135,6 +150,14 @@ class NamesSubscription:
             return await self.get()
         except ClosedError:
             raise StopAsyncIteration from None
+
+
+class _NoListError(Exception):
+    """The registry can't list its services: no further fetch would do."""
+
+    def __init__(self, error: UnsupportedError) -> None:
+        super().__init__(str(error))
+        self.error = error
 
 
 class _Catalogue:
@@ -161,11 +184,12 @@ class _Catalogue:
         if self.services and not answer.services and (doubtful or self.deadline is not None):
             if self.deadline is None and self._limits.reset_hold > 0:
                 self.resets += 1
-                self.deadline = self._clock.time() + self._limits.reset_hold
+                seconds = max(self._limits.reset_hold, answer.hold)
+                self.deadline = self._clock.time() + seconds
                 logger.warning(
                     "the registry seems to have lost its data: %d services are kept for %g s",
                     len(self.services),
-                    self._limits.reset_hold,
+                    seconds,
                 )
             if self.deadline is not None:
                 return False

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import random
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
@@ -31,14 +32,16 @@ class Watcher:
 
     While the registry fails the last good list serves on, marked stale. An answer that lacks known instances
     is taken for a loss of the registry's data if its index went back, it follows an error, or it comes
-    without a known leader: then for `limits.reset_hold` seconds the instances it lacks serve on, unless they
-    are heard of again; and where the index went back, until their checks, which start anew, have passed. A
-    list that otherwise becomes empty is read once more, consistently, before it is believed. An answer that
-    brings its `trust` is taken as it stands: a composite backend has watched its members for it.
+    without a known leader: then for `limits.reset_hold` seconds, or the answer's `hold` where that is longer,
+    the instances it lacks serve on, unless they are heard of again; and where the index went back, until
+    their checks, which start anew, have passed. A list that otherwise becomes empty is read once more,
+    consistently, before it is believed. An answer that brings its `trust` is taken as it stands: a composite
+    backend has watched its members for it.
 
     With a `store` the list outlives the program: at the next start it serves, stale, while the registry has
     told nothing yet, and the first answer replaces it. One that may come from a registry without its data
-    (empty right after an error, a lower index than the stored one, no known leader) is held as above.
+    (empty right after an error, a lower index than the stored one, no known leader) is held as above. Of a
+    composite's members each replaces what is its own.
 
     The backend is the caller's to open and close. Watchers of one backend share a `reachability`, so that
     one of them at a time probes it while it is down. `hub` gives the Events to further queues.
@@ -115,7 +118,7 @@ class Watcher:
     def _good(self) -> Good | None:
         """What is worth keeping; None while the list that serves is a stored or a doubtful one."""
         belief = self._belief
-        doubted = belief.restored or belief.trust.stale or belief.deadline is not None
+        doubted = belief.restored or belief.stored or belief.trust.stale or belief.deadline is not None
         if belief.served is None or doubted:
             return None
         return Good(belief.served, belief.heard_at or 0.0, self._poll.index)
@@ -123,6 +126,11 @@ class Watcher:
     def _restore(self, stored: StoredSnapshot) -> None:
         if self._belief.restore(stored) and self._poll.index is None:
             self._poll.index = stored.index  # One that is lower tells of a loss of data over a restart too.
+
+    @property
+    def unheard(self) -> tuple[str, ...]:
+        """The members of a composite that have told nothing yet, though the list is for what they tell."""
+        return self._belief.trust.unheard
 
     def health(self) -> WatchHealth:
         """How the watch is doing, as of now."""
@@ -170,6 +178,8 @@ class _Belief:
         self.skipped = 0
         self.restored = False
         """Whether what serves is from a store, and nothing was heard since."""
+        self.stored: Instances = {}
+        """Of what serves, that which a store kept of origins that weren't heard since."""
         self.trust = _FULL
         self._failing = False
         self._hold: _Hold | None = None
@@ -188,12 +198,12 @@ class _Belief:
         return None if self._hold is None else self._hold.until
 
     def restore(self, stored: StoredSnapshot) -> bool:
-        """Serve what a store kept, unless something was heard meanwhile; whether it serves now."""
+        """Serve what a store kept, unless it was heard meanwhile; whether it serves now."""
         if self._served is not None:
-            return False
+            return self._restore_unheard(stored)
         self.restored = True
         self.heard_at = self._clock.time() - stored.age
-        self._known = {instance.key: instance for instance in stored.instances}
+        self.stored = self._known = {instance.key: instance for instance in stored.instances}
         if self._hold is not None:  # An empty answer that knew no leader: this is what it lacks.
             self._hold.lost = self._known
             self._known = {**self._hold.told, **self._known}
@@ -209,6 +219,33 @@ class _Belief:
         self._hub.publish(self._served, stale=True, error=error, reason="stored", heard_at=self.heard_at)
         return True
 
+    def _restore_unheard(self, stored: StoredSnapshot) -> bool:
+        """Serve what a store kept of the origins that the composite which answered hasn't heard."""
+        told = tuple(self._known.values())
+        self.stored = _of_unheard(stored.instances, self.trust.unheard, told)
+        if not self.stored:
+            return False
+        logger.warning(
+            "%d instances of %r, heard %.0f s ago, serve from the store until %s is heard",
+            len(self.stored),
+            self._query.service,
+            stored.age,
+            ", ".join(self.trust.unheard),
+        )
+        if not told:  # With nothing live in it, the list is only remembered.
+            self.trust = self.trust._replace(stale=True)
+            self.heard_at = self._clock.time() - stored.age
+        self._known, self._answer = {**self._known, **self.stored}, None
+        self._served = self._snapshot(self._known)
+        self._hub.publish(
+            self._served,
+            stale=self.trust.stale,
+            error=self.trust.error,
+            reason="stored",
+            heard_at=self.heard_at,
+        )
+        return True
+
     def heard(self, answer: Reply, *, doubtful: bool, went_back: bool) -> bool:
         """Decide what to believe of an answer, and say whether that changed the list, or began a hold.
 
@@ -221,7 +258,7 @@ class _Belief:
             logger.info("the watch of %r has recovered", self._query.service)
         if answer.trust is not None:
             return self._take(answer.instances, answer.trust)
-        self.trust = _FULL
+        self.trust, self.stored = _FULL, {}
         now = self._clock.time()
         # Tuples compare by identity first: from a backend that keeps its objects this costs little.
         if self._served is not None and answer.instances == self._answer:
@@ -242,8 +279,9 @@ class _Belief:
             if hold is not None:
                 self._hold = _Hold(hold.until, told, lost)
             elif doubtful and self._limits.reset_hold > 0:
-                self._hold = _Hold(now + self._limits.reset_hold, told, lost)
-                self._doubt(told, lost)
+                seconds = max(self._limits.reset_hold, answer.hold)
+                self._hold = _Hold(now + seconds, told, lost)
+                self._doubt(told, lost, seconds)
             elif len(fresh) == 0 and not confirmed and self._query.consistency != "consistent":
                 self.confirming = True
                 return False
@@ -259,14 +297,17 @@ class _Belief:
 
     def _take(self, instances: tuple[Instance, ...], trust: Trust) -> bool:
         """Believe an answer that was doubted before it came here, and say whether that changed the list."""
-        self.trust, self._hold, self.restored = trust, None, False
-        if not trust.stale:
+        self._hold, self.restored = None, False
+        self.stored = _of_unheard(self.stored.values(), trust.unheard, instances)
+        self.trust = trust._replace(stale=trust.stale or (bool(self.stored) and not instances))
+        if not self.trust.stale:
             self.heard_at = self._clock.time()
-        if self._served is not None and instances == self._answer:
+        if self._served is not None and not self.stored and instances == self._answer:
             return self._publish(self._served)
         told, _ = self._compare(instances, went_back=False)
-        self._known, self._answer = told, instances
-        return self._publish(self._snapshot(told))
+        self._known = {**told, **self.stored}
+        self._answer = None if self.stored else instances
+        return self._publish(self._snapshot(self._known))
 
     def failed(self, error: DiscoveryError) -> None:
         """Say so once an outage, and once more when the error is of another kind."""
@@ -283,7 +324,8 @@ class _Belief:
         """Believe the registry after all, unless it fails: then its next answer is the one to doubt."""
         hold, self._hold = self._hold, None
         if hold is not None and not self._failing:
-            self._known, self.heard_at, self.restored = hold.told, self._clock.time(), False
+            self._known, self.heard_at = hold.told, self._clock.time()
+            self.restored, self.stored = False, {}
             self._publish(self._snapshot(hold.told), reason="changed")
 
     def _compare(self, answer: tuple[Instance, ...], went_back: bool) -> tuple[Instances, Instances]:
@@ -321,7 +363,7 @@ class _Belief:
         fresh = Snapshot.of(self._query, instances.values(), version=version)
         return self._served if self._served is not None and self._served == fresh else fresh
 
-    def _doubt(self, told: Instances, lost: Instances) -> None:
+    def _doubt(self, told: Instances, lost: Instances, seconds: float) -> None:
         self.resets += 1
         if lost:
             logger.warning(
@@ -329,7 +371,7 @@ class _Belief:
                 "knows them as before, beside the %d that it tells of",
                 len(lost),
                 self._query.service,
-                self._limits.reset_hold,
+                seconds,
                 len(told),
             )
 
@@ -350,3 +392,18 @@ class _Belief:
                 reason = "changed"
             self._hub.publish(fresh, stale=stale, error=error, reason=reason, heard_at=self.heard_at)
         return changed
+
+
+def _of_unheard(
+    stored: Iterable[Instance], unheard: tuple[str, ...], told: tuple[Instance, ...]
+) -> Instances:
+    """What is stored of these origins, but for addresses that others tell of."""
+    if not unheard:
+        return {}
+    addresses = {instance.address for instance in told if instance.port}
+    return {
+        instance.key: instance
+        for instance in stored
+        if f"{instance.origin}/".startswith(tuple(f"{origin}/" for origin in unheard))
+        and instance.address not in addresses
+    }

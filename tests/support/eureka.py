@@ -62,6 +62,8 @@ class EurekaServer:
             *(() if preserves else ("--eureka.server.enable-self-preservation=false",)),
             "--eureka.server.eviction-interval-timer-in-ms=500",
             "--eureka.server.response-cache-update-interval-ms=100",
+            # Of a peer that has just started 200 ms are too few: what isn't answered is sent again and again.
+            "--eureka.server.peer-node-read-timeout-ms=5000",
             *("--spring.main.banner-mode=off", "--logging.level.root=WARN"),
             *self._asked(login),
             *options,

@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from asyncsd import BackendError, ClosedError, Names, UnreachableError
+from asyncsd import BackendError, ClosedError, Names, UnreachableError, UnsupportedError
 from asyncsd._names import NamesWatcher
 from asyncsd.backends.memory import MemoryBackend
 from asyncsd.testing import FakeClock
@@ -142,3 +142,29 @@ async def test_a_bug_reaches_those_who_wait() -> None:
         await watcher.run()
     with pytest.raises(ZeroDivisionError):
         await watcher.subscribe().get()
+
+
+async def test_a_registry_that_cant_list_its_services_ends_the_watch_with_its_error() -> None:
+    error = UnsupportedError("it has no such list")
+    async with watching(error) as (_, watcher, clock):
+        with pytest.raises(UnsupportedError, match="no such list"):
+            await watcher.subscribe().get()
+        await clock.advance(60.0)
+        health = watcher.health()
+        assert (health.state, health.fetches, health.error) == ("closed", 1, error)
+
+
+async def test_one_that_could_list_them_before_is_asked_again() -> None:
+    async with watching(names("a")) as (backend, watcher, clock):
+        backend.say(UnsupportedError("no such page"), names("a", "b", index=2))
+        await clock.advance(10.0)
+        assert sorted(await watcher.subscribe().get()) == ["a", "b"]
+
+
+async def test_a_registry_that_is_late_to_tell_all_again_is_given_that_long() -> None:
+    async with watching(names("a", index=7)) as (backend, watcher, clock):
+        backend.say(REFUSED, Names({}, 1, 1, hold=30.0))
+        await clock.advance(29.0)
+        assert watcher.services == {"a": ("v1",)}
+        await clock.advance(5.0)
+        assert watcher.services == {}

@@ -323,6 +323,16 @@ async def test_an_answer_that_lacks_some_is_a_reset_too(lines: list[Line]) -> No
         assert (await watch.told(*before, lacking, seconds=5.0))[-1] == "reset:ab?"
 
 
+async def test_a_registry_that_is_late_to_tell_all_again_is_given_that_long() -> None:
+    async with watching(reply("a", "b", index=7)) as watch:
+        await watch.told()
+        assert await watch.told(REFUSED, reply("b", index=8, hold=30.0), seconds=29.0) == [
+            "error:ab?",
+            "reset:ab?",
+        ]
+        assert await watch.told(seconds=5.0) == ["changed:b"]
+
+
 async def test_in_a_hold_newcomers_join_at_once_and_old_ones_are_let_go_as_they_are_heard() -> None:
     async with watching(reply("a", "b", index=70)) as watch:
         await watch.told()

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from asyncsd._config import Backoff, Limits
-from asyncsd._errors import ClosedError, DiscoveryError
+from asyncsd._errors import ClosedError, DiscoveryError, UnsupportedError
 from asyncsd._models import Names
 from asyncsd._names import NamesWatcher, Services
 from asyncsd._protocols import CatalogBackend, Clock
@@ -102,6 +102,8 @@ class Catalog:
                     self._news.get_nowait()
                 patient = self._clock.time() < self._patient_until
                 self._look(patient=patient)
+        except UnsupportedError as error:
+            self.outcome.become(error)
         except Exception as bug:
             self.outcome.become(bug)
             raise
@@ -109,8 +111,11 @@ class Catalog:
             await tasks.aclose()
 
     def _look(self, *, patient: bool) -> None:
-        for _, watcher in self._listers:
-            error = watcher.health().error
+        for lister, watcher in self._listers:
+            health = watcher.health()
+            error = health.error
+            if health.state == "closed" and isinstance(error, UnsupportedError):
+                raise UnsupportedError(f"{lister.name}: {error}") from error
             if error is not None and not isinstance(error, DiscoveryError):
                 raise error
         said = all(lister.said for lister, _ in self._listers)

@@ -87,7 +87,10 @@ class Turn:
             self._tell(standings, chosen, now)
             self.active = chosen
         serving = standings[chosen]
-        return Choice(serving.fit + serving.unfit, serving.stale, self._due(standings, now))
+        # Where nobody has any, what was had of one that isn't heard yet is better.
+        lacking = (serving,) if serving.fit else standings
+        unheard = tuple(path for standing in lacking for path in standing.unheard)
+        return Choice(serving.fit + serving.unfit, serving.stale, self._due(standings, now), unheard)
 
     def _turn(self, standings: Sequence[Standing], now: float) -> int:
         """The first of those that can serve best; one that serves stays until an earlier one is proved."""

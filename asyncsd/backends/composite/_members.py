@@ -1,11 +1,12 @@
 """The members of a composite: their names, and who opens and closes them."""
 
+import asyncio
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
 from asyncsd._protocols import Backend
-from asyncsd._tasks import TaskOwner, ended
+from asyncsd._tasks import TaskOwner
 from asyncsd._values import as_name
 
 __all__ = ["Given", "Members"]
@@ -36,11 +37,18 @@ class Members:
             raise
 
     async def close(self) -> None:
-        """Close what `open` has opened, all at once; raises what a closing raised, once all are done."""
+        """Close what `open` has opened, all at once; raises what a closing raised, once all are done.
+
+        A cancellation ends those that hang.
+        """
         opened, self._opened = self._opened, []
         tasks = TaskOwner()
         closing = [tasks.spawn(backend.aclose(), role="close", service="member") for backend in opened]
-        await ended(*closing)
+        try:
+            if closing:
+                await asyncio.wait(closing)
+        finally:
+            await tasks.aclose()
         for task in closing:
             task.result()
 

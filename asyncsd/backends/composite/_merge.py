@@ -46,7 +46,8 @@ class Merging:
         """All instances, an address once; nothing yet while members are silent that may still answer."""
         if patient and not all(standing.said for standing in standings):
             return None
-        return Choice(merged(standings), all(standing.stale for standing in standings))
+        unheard = tuple(path for standing in standings for path in standing.unheard)
+        return Choice(merged(standings), all(standing.stale for standing in standings), unheard=unheard)
 
 
 def merged(standings: Sequence[Standing]) -> tuple[Instance, ...]:

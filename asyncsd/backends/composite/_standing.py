@@ -20,7 +20,8 @@ class Standing:
     `fit` and `unfit` are the instances with their origin, and `places` where all of them are. `trouble` is
     why the member, or a part of it, can't be heard or isn't believed. It is `stale` when that holds for all
     it tells. `failing_since` is when it could be heard no more, `good_since` from when on it was live with
-    something that fits: the clock's times, None while that isn't so.
+    something that fits: the clock's times, None while that isn't so. `unheard` is the member itself where it
+    has told nothing yet, or those of its own members that haven't.
     """
 
     __slots__ = (
@@ -36,6 +37,7 @@ class Standing:
         "stale",
         "trouble",
         "unfit",
+        "unheard",
         "watcher",
     )
 
@@ -48,6 +50,7 @@ class Standing:
         self.unfit: tuple[Instance, ...] = ()
         self.places: set[Place] = set()
         self.heard: Snapshot | None = None
+        self.unheard: tuple[str, ...] = (name,)
         self.stale = True
         self.closed = False
         self.trouble: DiscoveryError | None = silence()
@@ -73,6 +76,8 @@ class Standing:
             raise error
         if event.snapshot is not None and event.snapshot is not self.heard:
             self._take(event.snapshot)
+        if self.heard is not None:
+            self.unheard = tuple([f"{self.name}/{path}" for path in self.watcher.unheard])
         self.closed = event.closed
         self.stale = event.stale or event.closed
         if event.closed:

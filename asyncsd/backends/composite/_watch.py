@@ -33,11 +33,13 @@ class Choice(NamedTuple):
     """What a composer makes of its members: `stale` unless something of it is live.
 
     `due` is the clock's time at which it might choose otherwise though no member says anything new.
+    `unheard` are the members that have told nothing yet, and would have a part in it.
     """
 
     instances: tuple[Instance, ...]
     stale: bool
     due: float | None = None
+    unheard: tuple[str, ...] = ()
 
 
 class Composer(Protocol):
@@ -136,7 +138,7 @@ class Watch:
             choice = self._composer.choose(self._standings, now, patient=patient)
             if choice is not None:
                 skipped = sum(standing.watcher.health().skipped for standing in self._standings)
-                trust = Trust(choice.stale, self._troubles.of(self._standings))
+                trust = Trust(choice.stale, self._troubles.of(self._standings), choice.unheard)
                 self.outcome.become(View(choice.instances, trust, skipped))
                 due = choice.due
         elif all(standing.said for standing in self._standings):

@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any, TypeAlias
 
 import dns.exception
+import dns.flags
 import dns.message
 import dns.name
 import dns.rcode
@@ -147,6 +148,9 @@ class Resolver:
             told = dns.rcode.to_text(code)
             hint = ": does it serve this domain, and this machine?" if code == dns.rcode.REFUSED else ""
             raise ServerFailedError(f"{told} for {name} {dns.rdatatype.to_text(kind)}{hint}", url=str(server))
+        if message.flags & dns.flags.TC and code == dns.rcode.NOERROR and not message.answer:
+            # Taken as it stands, it would say that there is nothing.
+            raise ServerFailedError(f"its answer for {name} was cut by TCP too", url=str(server))
         if _refers(message):
             text = f"it refers to others for {name}: use a resolver, or the domain's own server"
             raise ServerFailedError(text, url=str(server))

@@ -30,6 +30,9 @@ log = logging.getLogger("asyncsd.eureka")
 
 DEFAULT = "http://127.0.0.1:8761/eureka"
 CLOSE = 5.0
+LATE = 60.0
+"""Seconds after which a server that was restarted tells of all instances again, with its usual settings: a
+heartbeat each 30 s registers them, and its lists are up to 30 s old."""
 
 
 class EurekaBackend:
@@ -96,6 +99,7 @@ class EurekaBackend:
                 "EurekaBackend: ca, cert, key, verify and ssl are for https:// servers (tls=true in a URL)"
             )
         self._wait = wait
+        self._hold = LATE + 2 * interval
         self._clock: Clock = clock or LoopClock()
         self._transport = Transport(
             self._servers,
@@ -162,7 +166,7 @@ class EurekaBackend:
         _, (instances, skipped) = found
         if query.server_filter:
             instances = tuple(instance for instance in instances if query.matches(instance))
-        return Reply(instances, cursor=found, index=self._index(cursor), skipped=skipped)
+        return Reply(instances, cursor=found, index=self._index(cursor), skipped=skipped, hold=self._hold)
 
     def _index(self, cursor: Any) -> int | None:
         """None, which a watch takes for one that went back, where the list is of another epoch."""
@@ -183,7 +187,7 @@ class EurekaBackend:
             else:
                 await self._poller.changed(cursor, self._names, self._wait)
         names = self._names()
-        return Names(names[1], cursor=names, index=self._index(cursor))
+        return Names(names[1], cursor=names, index=self._index(cursor), hold=self._hold)
 
     def _names(self) -> tuple[int, Mapping[str, tuple[str, ...]]]:
         return (self._catalog.epoch, self._catalog.names())

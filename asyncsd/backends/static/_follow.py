@@ -27,7 +27,7 @@ where looks are more frequent."""
 MOST_SETTLES = 10
 """A file that is written to without an end is read after so many."""
 SLOW = 5.0
-"""Seconds after which a file system that doesn't answer is reported."""
+"""Seconds after which a file system that doesn't answer, or a file that takes long to read, is reported."""
 
 
 class Follower:
@@ -99,7 +99,7 @@ class Follower:
             async with self._clock.timeout(SLOW):
                 return await asyncio.shield(asked)
         except TimeoutError:
-            self._say(UnreachableError(f"{self._file}: its file system hasn't answered for {SLOW:g} s"))
+            self._say(UnreachableError(f"{self._file}: it couldn't be read within {SLOW:g} s"))
             self._seen = None  # To be told anew when it does, changed or not.
             return await asked
 

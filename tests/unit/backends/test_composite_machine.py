@@ -33,7 +33,7 @@ class State:
 
     def standing(self, number: int) -> Standing:
         standing = Standing(f"dc{number}", watcher=None)  # type: ignore[arg-type]
-        standing.heard = Snapshot(())
+        standing.heard, standing.unheard = Snapshot(()), ()
         standing.fit = (instance(f"{number}"),) if self.fits else ()
         standing.stale = self.down_since is not None
         standing.trouble = None if self.down_since is None else UnreachableError("refused")

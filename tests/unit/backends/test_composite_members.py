@@ -166,6 +166,25 @@ async def test_all_members_are_closed_though_one_raises() -> None:
     await merge.aclose()
 
 
+class HangingAtTheEnd(MemoryBackend):
+    async def aclose(self) -> None:
+        await super().aclose()
+        await asyncio.get_running_loop().create_future()
+
+
+async def test_a_member_whose_closing_hangs_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("asyncsd.backends.composite._backend.CLOSE", 0.05)
+    hanging, other = HangingAtTheEnd(), MemoryBackend()
+    merge = Merge({"hanging": hanging, "other": other})
+    await merge.__aenter__()
+    before = asyncio.all_tasks()
+    async with asyncio.timeout(5):
+        with pytest.raises(TimeoutError, match="took longer than"):
+            await merge.aclose()
+    assert not other.is_open
+    assert asyncio.all_tasks() == before
+
+
 async def test_members_are_closed_once() -> None:
     member = FaultyMemory(clock=FakeClock())
     async with Merge(member) as merge:

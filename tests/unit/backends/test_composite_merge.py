@@ -443,6 +443,13 @@ async def test_names_where_a_member_cant_list_them_are_an_error_that_names_it(wo
         assert len((await merge.fetch(USERS, None)).instances) == 2
         with pytest.raises(UnsupportedError, match="east: Reading can't list the names"):
             await merge.fetch_names(None)
+        async with Discovery(merge, clock=world.clock) as sd, sd.watch_services() as names:
+            with pytest.raises(UnsupportedError, match="east: Reading can't list the names"):
+                await names.get()
+        nested: Any = Merge({"all": merge, "west": MemoryBackend(clock=world.clock)}, clock=world.clock)
+        async with Discovery(nested, clock=world.clock) as sd, sd.watch_services() as names:
+            with pytest.raises(UnsupportedError, match="all: east: Reading can't list the names"):
+                await names.get()
 
 
 async def test_names_wait_a_while_for_a_silent_member(world: World) -> None:

@@ -285,6 +285,17 @@ async def test_a_truncated_answer_is_asked_for_by_tcp_and_so_is_the_next() -> No
         assert [transport for *_, transport in server.asked] == ["udp", "tcp", "tcp"]
 
 
+async def test_an_answer_that_is_cut_by_tcp_too_and_empty_is_no_empty_list() -> None:
+    def tell(query: dns.message.Message) -> dns.message.Message:
+        told = answer(query)
+        told.flags |= dns.flags.TC
+        return told
+
+    async with FakeNameServer(tell) as server, on(server) as backend:
+        with pytest.raises(BackendError, match="was cut by TCP too"):
+            await backend.fetch(USERS, None)
+
+
 async def test_a_large_answer_is_asked_for_by_tcp_until_it_is_small_again() -> None:
     """Consul cuts to what fits, and doesn't say so."""
     async with FakeNameServer(lambda query: None) as server, on(server) as backend:

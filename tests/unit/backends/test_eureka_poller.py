@@ -7,7 +7,7 @@ from typing import Any, cast
 import msgspec
 import pytest
 
-from asyncsd import Discovery, Instance, ProtocolError, UnreachableError
+from asyncsd import Discovery, Instance, ProtocolError, Query, UnreachableError
 from asyncsd.backends.eureka import EurekaBackend
 from asyncsd.backends.eureka._answers import AbsentError, ForbiddenError, UnavailableError
 from asyncsd.backends.eureka._catalog import Catalog
@@ -304,6 +304,12 @@ async def test_an_empty_server_that_takes_over_does_not_empty_a_watch(polled: Po
         assert event.stale
         assert event.reason == "reset"
         assert [instance.id for instance in event.snapshot or ()] == ["1"]
+        # Heartbeats and caches have their time, with the servers' usual settings.
+        await polled.clock.advance(50.0)
+        assert sd.health().watches[Query("web")].state == "live"
+        servers.put("1")
+        await polled.clock.advance(2 * INTERVAL)
+        assert (await events.get()).reason == "recovered"
 
 
 async def test_instances_keep_their_objects_and_malformed_ones_are_counted(polled: Polled) -> None:
