@@ -11,7 +11,7 @@ import aiohttp
 from asyncsd._errors import BackendError, ClosedError, PermissionDeniedError, UnreachableError
 from asyncsd._protocols import Clock
 from asyncsd.backends._shared._endpoints import Endpoint
-from asyncsd.backends._shared._http import as_backend_error
+from asyncsd.backends._shared._http import as_backend_error, read_body
 from asyncsd.backends._shared._rotation import Rotation
 from asyncsd.backends._shared._tls import TLS
 
@@ -107,7 +107,7 @@ class Transport:
             try:
                 if response.status != 200:
                     async with self._clock.timeout(self._timeout):
-                        raise refusal(response.status, await response.read(), url)
+                        raise refusal(response.status, await read_body(response, url), url)
                 yield response.content
             finally:
                 response.close()
@@ -191,7 +191,7 @@ class Transport:
         self, endpoint: Endpoint, path: str, body: bytes | None, token: str | None
     ) -> tuple[int, bytes]:
         async with await self._send(endpoint, path, body, token, {}) as response:
-            return response.status, await response.read()
+            return response.status, await read_body(response, f"{endpoint}{path}")
 
     async def _send(
         self, endpoint: Endpoint, path: str, body: bytes | None, token: str | None, headers: dict[str, str]

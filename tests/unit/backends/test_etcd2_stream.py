@@ -9,6 +9,7 @@ import pytest
 from aiohttp import web
 
 from asyncsd import ProtocolError, Query, Reply, UnreachableError
+from asyncsd.backends._shared import _http
 from asyncsd.backends.etcd2 import Etcd2Backend, _stream
 from asyncsd.backends.etcd2._answers import UnavailableError
 from asyncsd.testing import FakeClock
@@ -283,6 +284,43 @@ async def test_what_is_no_event_is_an_error_of_all_who_wait(etcd: FakeEtcd, back
     for task in tasks:
         with pytest.raises(ProtocolError, match="isn't what etcd's v2 API gives"):
             await result(task)
+
+
+async def test_an_answer_without_end_is_an_error_and_fills_no_memory(
+    etcd: FakeEtcd, backend: Etcd2Backend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_http, "LARGEST", 1 << 20)
+    await result(fetch(backend, None))
+    waiting = fetch(backend, 10)
+    _, told = await etcd.poll()
+    told.set_result(b"7" * (2 << 20))
+    with pytest.raises(ProtocolError, match="more than 1 MiB"):
+        await result(waiting)
+
+    async def endless(_: Asked) -> web.StreamResponse:
+        return web.Response(body=b"7" * (2 << 20))
+
+    etcd.handle = endless
+    with pytest.raises(ProtocolError, match="more than 1 MiB"):
+        await result(fetch(backend, None))
+
+
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [(400, b'{"errorCode":401,"index":10}'), (200, event(10, "/services/orders/a"))],
+)
+async def test_a_server_that_tells_the_same_at_once_for_ever_is_asked_ever_more_rarely(
+    etcd: FakeEtcd, backend: Etcd2Backend, clock: FakeClock, status: int, body: bytes
+) -> None:
+    waiting = fetch(backend, 10)
+    _, told = await etcd.poll()
+    etcd.at_once = [
+        web.Response(status=status, body=body, headers={"X-Etcd-Index": "10"}) for _ in range(1000)
+    ]
+    told.set_result(event(10, "/services/orders/a"))
+    await moved(clock, asyncio.create_task(clock.sleep(8.0)), 0.25, 20.0)
+    assert 1000 - len(etcd.at_once) < 12
+    waiting.cancel()
 
 
 async def test_a_server_that_hangs_is_told_so(
