@@ -153,7 +153,7 @@ class Transport:
                 raise
             return decode(Token, answer, f"{endpoint}{path}").token
 
-        return await self._login.token(ask)
+        return await self._login.token(endpoint, ask)
 
     def logged_out(self) -> None:
         """The token is no good any more: log in again before the next request."""
