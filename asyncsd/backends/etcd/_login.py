@@ -1,12 +1,10 @@
 """A user of etcd's, and the token that stands for it."""
 
-import asyncio
 from collections.abc import Awaitable, Callable
-from copy import copy
 
-from asyncsd._errors import BackendError
 from asyncsd.backends._shared._credentials import Credentials
 from asyncsd.backends._shared._endpoints import Endpoint
+from asyncsd.backends._shared._single_flight import SingleFlight
 from asyncsd.backends._shared._tls import File
 
 __all__ = ["Login"]
@@ -22,10 +20,7 @@ class Login:
         self._credentials = Credentials("EtcdBackend", user, password, file)
         self._token: str | None = None
         self._known = False
-        self._lock = asyncio.Lock()
-        self._failures = 0
-        # For each server the number of its last failure, and the failure.
-        self._failed: dict[Endpoint, tuple[int, BackendError]] = {}
+        self._logins: dict[Endpoint, SingleFlight[str | None]] = {}
 
     def __bool__(self) -> bool:
         """Whether there is a user to log in."""
@@ -34,34 +29,17 @@ class Login:
     async def token(
         self, endpoint: Endpoint, ask: Callable[[dict[str, str]], Awaitable[str | None]]
     ) -> str | None:
-        """The token; `ask` exchanges name and password at a server, None where that wants no login.
+        """The token; `ask` exchanges name and password at a server, None where that wants no login."""
 
-        Where a login at the same server fails while this one waits for it, its error is this one's too: of
-        many who ask a frozen server, none waits longer than the first.
-        """
-        if not self._credentials:
-            return None
-        before = self._failures
-        async with self._lock:
-            if not self._known:
-                number, error = self._failed.get(endpoint, (0, None))
-                if error is not None and number > before:
-                    raise copy(error) from error.__cause__
-                await self._log_in(endpoint, ask)
-            return self._token
-
-    async def _log_in(
-        self, endpoint: Endpoint, ask: Callable[[dict[str, str]], Awaitable[str | None]]
-    ) -> None:
-        try:
+        async def log_in() -> str | None:
             password = await self._credentials.password()
             self._token = await ask({"name": self._credentials.user or "", "password": password})
-        except BackendError as exc:
-            self._failures += 1
-            self._failed[endpoint] = (self._failures, exc)
-            raise
-        self._known = True
-        self._failed.clear()
+            self._known = True
+            return self._token
+
+        if self._known or not self._credentials:
+            return self._token
+        return await self._logins.setdefault(endpoint, SingleFlight()).do(log_in)
 
     def forget(self, token: str | None) -> None:
         """`token` was refused; a newer one stays."""
