@@ -104,7 +104,7 @@ async def test_a_frozen_leader_is_left_once_another_leads(
 
 
 async def test_without_a_quorum_reads_fail_unless_they_may_be_stale(cluster: EtcdCluster) -> None:
-    async with EtcdBackend(cluster.urls[0], timeout=1.0) as backend:
+    async with EtcdBackend(cluster.urls[0], timeout=2.0) as backend:
         await backend.register(OTHER.record(id="g2", host="10.0.0.8"))
         before = await backend.fetch(Query("greeter"), None)
         waiting = asyncio.create_task(backend.fetch(Query("greeter"), before.cursor))

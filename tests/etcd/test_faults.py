@@ -56,7 +56,7 @@ async def test_a_frozen_server_is_noticed_by_a_waiting_fetch(
     server: EtcdServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(_streams, "SILENCE", 0.5)
-    async with EtcdBackend(server.url, timeout=0.5) as backend:
+    async with EtcdBackend(server.url, timeout=2.0) as backend:
         reply = await backend.fetch(Query("greeter"), None)
         waiting = asyncio.create_task(backend.fetch(Query("greeter"), reply.cursor))
         await server.watched()

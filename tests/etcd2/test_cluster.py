@@ -72,7 +72,7 @@ async def test_without_a_quorum_reads_fail_unless_they_may_be_stale(monkeypatch:
     monkeypatch.setattr(_stream, "ELECTION", 1.0)
     monkeypatch.setattr(_backend, "POLL", 1.0)
     async with cluster_of_three() as cluster:
-        async with Etcd2Backend(cluster.urls[0], timeout=1.0, wait=20.0) as backend:
+        async with Etcd2Backend(cluster.urls[0], timeout=2.0, wait=20.0) as backend:
             await backend.register(OTHER.record(id="g2", host="10.0.0.8"))
             before = await backend.fetch(Query("greeter"), None)
             waiting = asyncio.create_task(backend.fetch(Query("greeter"), before.cursor))

@@ -107,7 +107,7 @@ async def test_frozen_it_is_stale_and_comes_back(server: ZooKeeper) -> None:
 
 async def test_frozen_hundreds_of_requests_dont_hold_up_the_loop(server: ZooKeeper) -> None:
     """kazoo's own way to ask blocks its caller after some 280."""
-    async with hasty(server.host, timeout=0.5, session_timeout=10.0) as backend:
+    async with hasty(server.host, timeout=2.0, session_timeout=10.0) as backend:
         await backend.fetch(Query("greeter"), None)
         server.freeze()
         asking = [asyncio.create_task(backend.fetch(Query(f"s{n}"), None)) for n in range(400)]

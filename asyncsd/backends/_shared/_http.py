@@ -7,7 +7,10 @@ import aiohttp
 
 from asyncsd._errors import ProtocolError, UnreachableError
 
-__all__ = ["as_backend_error", "reason"]
+__all__ = ["Body", "as_backend_error", "read_body", "reason"]
+
+LARGEST = 64 << 20
+"""Bytes of an answer that are taken, some 100,000 instances: one without an end mustn't fill the memory."""
 
 _NOT_TLS = {"WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "HTTP_REQUEST", "UNKNOWN_PROTOCOL"}
 """OpenSSL's reasons for an answer that is something else; which of them it gives goes by its version."""
@@ -57,3 +60,29 @@ class as_backend_error:  # noqa: N801 - used as a context, as contextlib's own
                 raise UnreachableError(reason(exc), url=self._url) from exc
             case _:
                 return
+
+
+class Body:
+    """The pieces of an answer, put together up to a limit."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._read = bytearray()
+
+    def take(self, piece: bytes) -> None:
+        """One more piece. Raises ProtocolError once there are too many."""
+        self._read += piece
+        if len(self._read) > LARGEST:
+            raise ProtocolError(f"the answer has more than {LARGEST >> 20} MiB", url=self._url)
+
+    def whole(self) -> bytes:
+        """All of them."""
+        return bytes(self._read)
+
+
+async def read_body(response: aiohttp.ClientResponse, url: str) -> bytes:
+    """The body of an answer; ProtocolError for one that is too long."""
+    body = Body(url)
+    async for piece in response.content.iter_any():
+        body.take(piece)
+    return body.whole()

@@ -67,7 +67,7 @@ def status_of(value: bytes) -> Status | None:
     """
     try:
         return _decode(value).status
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
 
 
@@ -75,7 +75,7 @@ def owner_of(value: bytes) -> str:
     """Who wrote a value; "" where it doesn't tell."""
     try:
         return _decode(value).owner
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return ""
 
 
@@ -95,7 +95,7 @@ def instance_of(service: str, id: str, value: bytes) -> Instance | None:
             status="critical" if told.drained else told.status,
             scheme=told.scheme,
         )
-    except (ValueError, TypeError):  # What msgspec and the codec raise are ValueErrors.
+    except (ValueError, TypeError, RecursionError):  # What msgspec and the codec raise are ValueErrors.
         return None
 
 

@@ -57,7 +57,7 @@ class Decoder:
         """
         try:
             raws = [bytes(raw) for raw in self._split.decode(answer.body)]
-        except (msgspec.MsgspecError, UnicodeDecodeError) as exc:
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as exc:
             raise shape_error(answer, "a list of instances", exc) from exc
         before = self._known.get(query, _NOTHING)
         items: dict[bytes, Instance | None] = {}
@@ -70,7 +70,7 @@ class Decoder:
             changed = True
             try:
                 items[raw] = instance(self._entry.decode(raw))
-            except (msgspec.MsgspecError, ValueError, TypeError) as exc:
+            except (msgspec.MsgspecError, ValueError, TypeError, RecursionError) as exc:
                 items[raw] = None
                 complaint = exc
         if changed and before.items:
@@ -134,7 +134,7 @@ def decode_names(answer: Answer) -> dict[str, tuple[str, ...]]:
     """
     try:
         names = msgspec.json.decode(answer.body, type=dict[str, list[str] | None])
-    except (msgspec.MsgspecError, UnicodeDecodeError) as exc:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as exc:
         raise shape_error(answer, "an object of services", exc) from exc
     if not names and is_filtered(answer):
         raise _denied(answer, "the token may read no service")
@@ -145,7 +145,7 @@ def decode_service(answer: Answer) -> ServiceState:
     """What /v1/agent/service/ID says."""
     try:
         return msgspec.json.decode(answer.body, type=ServiceState)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as exc:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as exc:
         raise shape_error(answer, "a service of the agent", exc) from exc
 
 
@@ -154,5 +154,5 @@ def decode_host(answer: Answer) -> str | None:
     try:
         host = msgspec.json.decode(answer.body, type=Self).member.addr
         return as_host("the agent's address", host)
-    except (msgspec.MsgspecError, ValueError):
+    except (msgspec.MsgspecError, ValueError, RecursionError):
         return None

@@ -56,7 +56,7 @@ def refusal(status: int, body: bytes, url: str) -> BackendError:
     """The error of an answer that isn't 200."""
     try:
         told = msgspec.json.decode(body, type=_Error, strict=False)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         text = " ".join(body.decode(errors="replace").split())[:SHOWN]
         if "CommonName of client" in text:  # Alone of all errors this one is no JSON.
             return PermissionDeniedError(f"{text} {WITHOUT_NAME}", url=url, status=status)

@@ -1,16 +1,17 @@
 """A user of etcd's, and the token that stands for it."""
 
-import asyncio
 from collections.abc import Awaitable, Callable
 
 from asyncsd.backends._shared._credentials import Credentials
+from asyncsd.backends._shared._endpoints import Endpoint
+from asyncsd.backends._shared._single_flight import SingleFlight
 from asyncsd.backends._shared._tls import File
 
 __all__ = ["Login"]
 
 
 class Login:
-    """Logs in when a token is wanted, once for all who want one.
+    """Logs in when a token is wanted, once for all who want one; and so it fails.
 
     A password file is read at each login, off the loop, so that a changed one is found.
     """
@@ -19,22 +20,26 @@ class Login:
         self._credentials = Credentials("EtcdBackend", user, password, file)
         self._token: str | None = None
         self._known = False
-        self._lock = asyncio.Lock()
+        self._logins: dict[Endpoint, SingleFlight[str | None]] = {}
 
     def __bool__(self) -> bool:
         """Whether there is a user to log in."""
         return bool(self._credentials)
 
-    async def token(self, ask: Callable[[dict[str, str]], Awaitable[str | None]]) -> str | None:
-        """The token; `ask` exchanges name and password for one, None where the server wants no login."""
-        if not self._credentials:
-            return None
-        async with self._lock:
-            if not self._known:
-                password = await self._credentials.password()
-                self._token = await ask({"name": self._credentials.user or "", "password": password})
-                self._known = True
+    async def token(
+        self, endpoint: Endpoint, ask: Callable[[dict[str, str]], Awaitable[str | None]]
+    ) -> str | None:
+        """The token; `ask` exchanges name and password at a server, None where that wants no login."""
+
+        async def log_in() -> str | None:
+            password = await self._credentials.password()
+            self._token = await ask({"name": self._credentials.user or "", "password": password})
+            self._known = True
             return self._token
+
+        if self._known or not self._credentials:
+            return self._token
+        return await self._logins.setdefault(endpoint, SingleFlight()).do(log_in)
 
     def forget(self, token: str | None) -> None:
         """`token` was refused; a newer one stays."""

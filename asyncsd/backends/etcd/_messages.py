@@ -130,5 +130,5 @@ def decode(kind: type[T], body: bytes, url: str) -> T:
     try:
         # Not strict: 64-bit numbers are strings.
         return msgspec.json.decode(body, type=kind, strict=False)
-    except (msgspec.DecodeError, UnicodeDecodeError) as exc:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
         raise ProtocolError(f"the answer isn't what etcd's gateway gives: {exc}", url=url) from exc

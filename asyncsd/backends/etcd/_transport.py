@@ -11,8 +11,9 @@ import aiohttp
 from asyncsd._errors import BackendError, ClosedError, PermissionDeniedError, UnreachableError
 from asyncsd._protocols import Clock
 from asyncsd.backends._shared._endpoints import Endpoint
-from asyncsd.backends._shared._http import as_backend_error
+from asyncsd.backends._shared._http import as_backend_error, read_body
 from asyncsd.backends._shared._rotation import Rotation
+from asyncsd.backends._shared._single_flight import SingleFlight
 from asyncsd.backends._shared._tls import TLS
 
 from ._answers import LoggedOutError, UnavailableError, refusal
@@ -56,7 +57,7 @@ class Transport:
         self._connect_timeout = connect_timeout
         self._session: aiohttp.ClientSession | None = None
         self._heard: dict[Endpoint, float] = {}
-        self._probing: dict[Endpoint, asyncio.Lock] = {}
+        self._probes: dict[Endpoint, SingleFlight[None]] = {}
 
     def __repr__(self) -> str:
         return f"Transport({self.endpoint}, {len(self._servers.servers)} endpoints)"
@@ -107,7 +108,7 @@ class Transport:
             try:
                 if response.status != 200:
                     async with self._clock.timeout(self._timeout):
-                        raise refusal(response.status, await response.read(), url)
+                        raise refusal(response.status, await read_body(response, url), url)
                 yield response.content
             finally:
                 response.close()
@@ -117,14 +118,17 @@ class Transport:
 
         Raises UnreachableError where it doesn't answer.
         """
-        async with self._probing.setdefault(endpoint, asyncio.Lock()):
-            if self._clock.time() - self._heard.get(endpoint, float("-inf")) >= within:
-                try:
-                    await self._ask(endpoint, "/version", None, None)
-                except UnreachableError:
-                    raise
-                except BackendError as exc:
-                    log.debug("%s has no version to tell, and lives: %s", endpoint, exc)
+
+        async def look() -> None:
+            try:
+                await self._ask(endpoint, "/version", None, None)
+            except UnreachableError:
+                raise
+            except BackendError as exc:
+                log.debug("%s has no version to tell, and lives: %s", endpoint, exc)
+
+        if self._clock.time() - self._heard.get(endpoint, float("-inf")) >= within:
+            await self._probes.setdefault(endpoint, SingleFlight()).do(look)
 
     def heard(self, endpoint: Endpoint) -> None:
         """Something came from this server."""
@@ -153,7 +157,7 @@ class Transport:
                 raise
             return decode(Token, answer, f"{endpoint}{path}").token
 
-        return await self._login.token(ask)
+        return await self._login.token(endpoint, ask)
 
     def logged_out(self) -> None:
         """The token is no good any more: log in again before the next request."""
@@ -191,7 +195,7 @@ class Transport:
         self, endpoint: Endpoint, path: str, body: bytes | None, token: str | None
     ) -> tuple[int, bytes]:
         async with await self._send(endpoint, path, body, token, {}) as response:
-            return response.status, await response.read()
+            return response.status, await read_body(response, f"{endpoint}{path}")
 
     async def _send(
         self, endpoint: Endpoint, path: str, body: bytes | None, token: str | None, headers: dict[str, str]

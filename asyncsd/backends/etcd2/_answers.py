@@ -101,7 +101,7 @@ def decode(status: int, index: str | None, body: bytes, url: str) -> Answer:
         raise refusal(status, number, body, url)
     try:
         node = _answer(body).node
-    except (msgspec.DecodeError, UnicodeDecodeError) as exc:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
         raise ProtocolError(f"the answer isn't what etcd's v2 API gives: {exc}", url=url) from exc
     if number is None:
         raise ProtocolError("the answer has no X-Etcd-Index: is it etcd's v2 API?", url=url, status=status)
@@ -112,7 +112,7 @@ def refusal(status: int, index: int | None, body: bytes, url: str) -> BackendErr
     """The error of an answer that isn't 200 or 201."""
     try:
         told = _refusal(body)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         text = " ".join(body.decode(errors="replace").split())[:SHOWN]
         if status == 404:
             return UnsupportedError(

@@ -1,5 +1,6 @@
 """The backend: what the core asks, in the terms of etcd's v2 API."""
 
+import asyncio
 import logging
 import ssl as _ssl
 from collections.abc import Iterable
@@ -7,7 +8,7 @@ from typing import Self
 
 from asyncsd._checks import Health
 from asyncsd._clock import LoopClock
-from asyncsd._errors import NotRegisteredError
+from asyncsd._errors import NotRegisteredError, UnreachableError
 from asyncsd._models import Instance, Names, Query, Reply
 from asyncsd._protocols import Clock, Lease
 from asyncsd._registration import Record
@@ -35,6 +36,11 @@ DEFAULT = "http://127.0.0.1:2379"
 CLOSE = 5.0
 POLL = 5.0
 """Seconds between two stale reads while no server can tell of changes."""
+READS = 4
+"""So many reads at a time where there is a user: etcd checks the password of each with bcrypt, which takes a
+core 60 ms. Of a hundred at once none might be answered in time, and of those that follow neither."""
+PATIENCE = 30.0
+"""Seconds that a read waits for those before it."""
 
 
 class Etcd2Backend:
@@ -106,6 +112,7 @@ class Etcd2Backend:
             timeout=timeout,
             connect_timeout=connect_timeout,
         )
+        self._turns = asyncio.Semaphore(READS) if credentials else None
         self._registry = Registry(self._transport, self._keys)
         self._watch = Watch(self._transport, self._keys, clock=self._clock)
         self._lifetime = Lifetime("Etcd2Backend")
@@ -238,6 +245,23 @@ class Etcd2Backend:
         return answer
 
     async def _get(self, path: str, *, exact: bool) -> Answer:
+        """What stands at and under a path, in its turn; nothing, where there is nothing."""
+        if self._turns is None:
+            return await self._get_now(path, exact=exact)
+        try:
+            async with self._clock.timeout(PATIENCE):
+                await self._turns.acquire()
+        except TimeoutError:
+            raise UnreachableError(
+                f"{READS} reads before this one had no answer in {PATIENCE:g} s",
+                url=str(self._transport.endpoint),
+            ) from None
+        try:
+            return await self._get_now(path, exact=exact)
+        finally:
+            self._turns.release()
+
+    async def _get_now(self, path: str, *, exact: bool) -> Answer:
         try:
             return await self._transport.get(path, exact=exact)
         except MissingError as exc:

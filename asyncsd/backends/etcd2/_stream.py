@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from asyncsd._errors import BackendError, UnreachableError
 from asyncsd._protocols import Clock
 from asyncsd._tasks import TaskOwner
+from asyncsd.backends._shared._http import Body
 
 from ._answers import ClearedError, UnavailableError
 from ._transport import Listening, Transport
@@ -26,7 +27,7 @@ LINGER = 10.0
 ELECTION = 3.0
 """Seconds for which no server need know a leader: electing another takes a second or two."""
 LEAST_PAUSE, MOST_PAUSE = 0.1, 5.0
-"""Seconds between two long polls where the one before was cut off in no time."""
+"""Seconds between two long polls where the one before told nothing new in no time."""
 SOON = 1.0
 
 
@@ -140,7 +141,10 @@ class Stream:
         try:
             listening = await self._transport.listen(self._scope, self._heard, anew=self._anew)
         except ClearedError as exc:
+            is_news = exc.index != self._heard
             self._begin_again(exc.index)
+            if not is_news:
+                await self._slow_down(began)
             return
         except UnavailableError:
             if self._leaderless is None:
@@ -161,8 +165,12 @@ class Stream:
                 return
             if body:
                 node = self._transport.told(listening, body).node
+                is_news = node.modified_index > self._heard
                 self._tell(Change(node.modified_index, node.key))
-                self._pause = LEAST_PAUSE
+                if is_news:
+                    self._pause = LEAST_PAUSE
+                else:
+                    await self._slow_down(began)
                 return
         except (UnreachableError, UnavailableError) as exc:
             log.debug("a long poll on %s ended: %s", listening.endpoint, exc)
@@ -172,13 +180,17 @@ class Stream:
         # Without a word: the server is stopping, or wants no request to last so long.
         self._anew = True
         self._forward()
+        await self._slow_down(began)
+
+    async def _slow_down(self, began: float) -> None:
+        """A pause after a long poll that told nothing new, if it was over in no time."""
         if self._clock.time() - began < SOON:
             await self._clock.sleep(self._pause)
             self._pause = min(MOST_PAUSE, 2 * self._pause)
 
     async def _listen(self, listening: Listening) -> bytes | None:
         """All that a long poll tells; None if nobody waits for it any more."""
-        body = bytearray()
+        body = Body(str(listening.response.url))
         while True:
             piece = await self._transport.heard(listening, SILENCE)
             if piece is None:
@@ -186,9 +198,9 @@ class Stream:
                     return None
                 await self._transport.see_leader(listening.endpoint)
             elif piece:
-                body += piece
+                body.take(piece)
             else:
-                return bytes(body)
+                return body.whole()
 
     def _tell(self, change: Change) -> None:
         self._heard = max(self._heard, change.index)

@@ -15,7 +15,7 @@ from asyncsd._errors import ClosedError, UnreachableError
 from asyncsd._protocols import Clock
 from asyncsd.backends._shared._credentials import Credentials
 from asyncsd.backends._shared._endpoints import Endpoint
-from asyncsd.backends._shared._http import as_backend_error
+from asyncsd.backends._shared._http import as_backend_error, read_body
 from asyncsd.backends._shared._rotation import Rotation
 from asyncsd.backends._shared._tls import TLS
 
@@ -122,7 +122,7 @@ class Transport:
             response = await self._authorized("GET", _url(endpoint, scope, query), None)
             if response.status != 200:
                 async with response:
-                    self._decode(response, await response.read())
+                    self._decode(response, await read_body(response, str(response.url)))
             return Listening(endpoint, self._note(response), response)
 
         async def ask(endpoint: Endpoint) -> Listening:
@@ -152,7 +152,7 @@ class Transport:
 
         async def look() -> None:
             async with await self._send("GET", url, None) as response:
-                body = await response.read()
+                body = await read_body(response, str(url))
                 if response.status != 200:
                     raise refusal(response.status, None, body, str(url))
 
@@ -165,7 +165,7 @@ class Transport:
 
         async def exchange(url: URL) -> Answer:
             async with await self._authorized(method, url, body) as response:
-                return self._decode(response, await response.read())
+                return self._decode(response, await read_body(response, str(response.url)))
 
         async def ask(endpoint: Endpoint) -> Answer:
             url = _url(endpoint, key, query)

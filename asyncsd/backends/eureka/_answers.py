@@ -67,6 +67,6 @@ def _text(body: bytes) -> str:
     try:
         told = msgspec.json.decode(body, type=_Told)
         text = told.message or told.error
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         text = body.decode(errors="replace")
     return " ".join(text.split())[:SHOWN]

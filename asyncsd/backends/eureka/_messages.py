@@ -107,11 +107,11 @@ def decode_info(raw: msgspec.Raw) -> Info | None:
     """An instance; of one with unusable fields only what it is counted by; None where even that lacks."""
     try:
         return _info(raw)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         pass
     try:
         stub = _stub(raw)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
     return Info(
         instance_id=stub.instance_id or stub.host_name, status=stub.status, action_type=stub.action_type

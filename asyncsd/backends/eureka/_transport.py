@@ -96,7 +96,7 @@ class Transport:
             if len(body) > LARGE:
                 return await asyncio.to_thread(_decode, body, kind)
             return _decode(body, kind)
-        except (msgspec.DecodeError, UnicodeDecodeError) as exc:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
             raise ProtocolError(
                 f"the answer isn't what Eureka gives: {exc}: is it a Eureka server?", url=f"{server}{path}"
             ) from exc

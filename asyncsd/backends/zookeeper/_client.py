@@ -8,16 +8,18 @@ from typing import Any
 
 from asyncsd._protocols import Clock
 from asyncsd._tasks import TaskOwner
+from asyncsd.backends._shared._thread import in_thread
 
 from ._connection import Connector
 from ._kazoo import SessionKey, Settings, make_client
 from ._log import KazooLog
-from ._threads import in_thread
 
-__all__ = ["GOODBYE", "Client"]
+__all__ = ["CONTROL", "GOODBYE", "Client"]
 
 log = logging.getLogger("asyncsd.zookeeper")
 
+CONTROL = "zookeeper-control"
+"""The name of the threads that make, start and stop clients."""
 GOODBYE = 1.0
 """How long, in seconds, a server has to confirm the end of a session; most take a few milliseconds."""
 HALT = 0.5
@@ -63,7 +65,7 @@ class Client:
         be woken: it ends by itself, later.
         """
         tasks = TaskOwner()
-        stopping = tasks.spawn(in_thread(self._stop), role="stop", service="zookeeper")
+        stopping = tasks.spawn(in_thread(self._stop, name=CONTROL), role="stop", service="zookeeper")
         try:
             if await _ends(stopping, clock, goodbye):
                 return True

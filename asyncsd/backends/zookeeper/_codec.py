@@ -82,7 +82,11 @@ def decode(service: str, id: str, data: bytes) -> Instance | None:
             status=status,
             scheme=value.scheme,
         )
-    except (ValueError, TypeError):  # msgspec's errors are ValueErrors, and so are those of Unicode.
+    except (
+        ValueError,
+        TypeError,
+        RecursionError,
+    ):  # msgspec's errors are ValueErrors, and so are those of Unicode.
         return None
 
 

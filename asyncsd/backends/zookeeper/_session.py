@@ -9,11 +9,12 @@ from typing import Any, NamedTuple
 from asyncsd._errors import BackendError, UnreachableError
 from asyncsd._protocols import Clock
 from asyncsd._tasks import TaskOwner
+from asyncsd.backends._shared._thread import in_thread
 
-from ._client import GOODBYE, Client
+from ._client import CONTROL, GOODBYE, Client
 from ._kazoo import SessionKey, Settings, meaning, unwatch
 from ._log import KazooLog
-from ._threads import Submitter, in_thread, tell
+from ._threads import Submitter, tell
 
 __all__ = ["Request", "Session"]
 
@@ -108,13 +109,13 @@ class Session:
     async def _make(self) -> None:
         """Make a client, and start it."""
         loop = asyncio.get_running_loop()
-        client = await in_thread(partial(Client, self._settings, self._log, self._key))
+        client = await in_thread(partial(Client, self._settings, self._log, self._key), name=CONTROL)
 
         def listen(state: str) -> None:
             tell(loop, self._heard, client, state, client.kazoo.client_id)
 
         self._client = client
-        await in_thread(partial(client.start, listen))
+        await in_thread(partial(client.start, listen), name=CONTROL)
 
     def _heard(self, client: Client, state: str, key: SessionKey | None) -> None:
         if client is not self._client:

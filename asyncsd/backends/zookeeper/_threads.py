@@ -5,11 +5,8 @@ import queue
 import threading
 from collections.abc import Callable
 from contextlib import suppress
-from typing import TypeVar
 
-__all__ = ["Submitter", "in_thread", "tell"]
-
-T = TypeVar("T")
+__all__ = ["Submitter", "tell"]
 
 
 def tell(loop: asyncio.AbstractEventLoop, call: Callable[..., object], *args: object) -> None:
@@ -41,31 +38,3 @@ class Submitter:
     def _run(self) -> None:
         while (work := self._work.get()) is not None:
             work()
-
-
-async def in_thread(call: Callable[[], T]) -> T:
-    """What `call` returns, run in a thread of its own, which doesn't keep the program from its end.
-
-    When this is cancelled the thread goes on by itself.
-    """
-    loop = asyncio.get_running_loop()
-    ended: asyncio.Future[T] = loop.create_future()
-
-    def end(result: T) -> None:
-        if not ended.done():
-            ended.set_result(result)
-
-    def fail(error: Exception) -> None:
-        if not ended.done():
-            ended.set_exception(error)
-
-    def run() -> None:
-        try:
-            result = call()
-        except Exception as exc:  # noqa: BLE001 - it is raised where it is awaited
-            tell(loop, fail, exc)
-        else:
-            tell(loop, end, result)
-
-    threading.Thread(target=run, name="asyncsd-zookeeper-control", daemon=True).start()
-    return await ended

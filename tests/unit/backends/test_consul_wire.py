@@ -142,6 +142,7 @@ def test_one_bad_item_costs_only_itself_and_is_counted(bad: Any, caplog: pytest.
         (b"[] trailing", "trailing"),
         (b"\xff\xfe", "malformed"),
         (b"", "it is empty"),
+        (b"[" * 10_000, "recursion"),
     ],
 )
 def test_another_shape_is_a_protocol_error_and_never_an_empty_list(body: bytes, says: str) -> None:

@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from asyncsd import (
@@ -28,7 +28,7 @@ from asyncsd.backends.etcd._answers import (
     watch_refusal,
 )
 from asyncsd.backends.etcd._keys import Decoder, Keys
-from asyncsd.backends.etcd._messages import KeyValue
+from asyncsd.backends.etcd._messages import KeyValue, Range, decode
 
 
 @pytest.mark.parametrize(
@@ -158,6 +158,7 @@ def test_a_record_is_read_as_it_was_written(tags: list[str], weight: int, draine
 
 
 @given(st.binary())
+@example(b'{"host":"h","x":' + b"[" * 10_000)
 def test_no_value_breaks_the_reading(value: bytes) -> None:
     keys = Keys("services")
     found = [KeyValue(b"/services/a/b", value), KeyValue(b"/services/a", b"h:1"), KeyValue(b"\xff", b"h:1")]
@@ -193,6 +194,7 @@ def test_the_weight_while_it_warns_is_another() -> None:
         (b"", ProtocolError),
         (b"[1]", ProtocolError),
         (b"\xff", ProtocolError),
+        (b"[" * 10_000, ProtocolError),
     ],
 )
 def test_errors_by_their_code(body: bytes, kind: type[BackendError]) -> None:
@@ -200,6 +202,14 @@ def test_errors_by_their_code(body: bytes, kind: type[BackendError]) -> None:
     assert type(error) is kind
     assert error.status == 400
     assert "http://a:2379" in str(error)
+
+
+@pytest.mark.parametrize(
+    "body", [b"<html>", b"", b"[]", b"\xff", b'{"kvs":' * 10_000, b'{"header":{"revision":[1]}}']
+)
+def test_what_is_no_answer_of_the_gateways_is_told(body: bytes) -> None:
+    with pytest.raises(ProtocolError, match="isn't what etcd's gateway gives"):
+        decode(Range, body, "http://a:2379/v3/kv/range")
 
 
 @pytest.mark.parametrize(

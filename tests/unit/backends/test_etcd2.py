@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from asyncsd import (
@@ -121,6 +121,7 @@ def test_what_happens_to_a_folder_happens_to_all_in_it(folder: str) -> None:
 
 
 @given(st.text())
+@example('{"host":"h","x":' + "[" * 10_000)
 def test_no_value_breaks_the_reading(value: str) -> None:
     keys = Keys("services")
     nodes = [Node(key="/services/a/b", value=value), Node(key="/services/a/c", value="h:1")]
@@ -165,6 +166,8 @@ def refused(code: int, message: str = "told") -> bytes:
         (200, b"", ProtocolError, "isn't what"),
         (200, b"[]", ProtocolError, "isn't what"),
         (200, b"\xff", ProtocolError, "isn't what"),
+        (200, b'{"node":' * 10_000, ProtocolError, "isn't what"),
+        (500, b'{"message":' * 10_000, ProtocolError, "is it etcd's v2 API"),
     ],
 )
 def test_errors_by_their_code(status: int, body: bytes, kind: type[BackendError], text: str) -> None:

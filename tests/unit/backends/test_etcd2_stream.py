@@ -9,8 +9,10 @@ import pytest
 from aiohttp import web
 
 from asyncsd import ProtocolError, Query, Reply, UnreachableError
+from asyncsd.backends._shared import _http
 from asyncsd.backends.etcd2 import Etcd2Backend, _stream
 from asyncsd.backends.etcd2._answers import UnavailableError
+from asyncsd.backends.etcd2._backend import READS
 from asyncsd.testing import FakeClock
 from tests.support.fake_agent import Asked, FakeAgent
 
@@ -283,6 +285,81 @@ async def test_what_is_no_event_is_an_error_of_all_who_wait(etcd: FakeEtcd, back
     for task in tasks:
         with pytest.raises(ProtocolError, match="isn't what etcd's v2 API gives"):
             await result(task)
+
+
+async def test_an_answer_without_end_is_an_error_and_fills_no_memory(
+    etcd: FakeEtcd, backend: Etcd2Backend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_http, "LARGEST", 1 << 20)
+    await result(fetch(backend, None))
+    waiting = fetch(backend, 10)
+    _, told = await etcd.poll()
+    told.set_result(b"7" * (2 << 20))
+    with pytest.raises(ProtocolError, match="more than 1 MiB"):
+        await result(waiting)
+
+    async def endless(_: Asked) -> web.StreamResponse:
+        return web.Response(body=b"7" * (2 << 20))
+
+    etcd.handle = endless
+    with pytest.raises(ProtocolError, match="more than 1 MiB"):
+        await result(fetch(backend, None))
+
+
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [(400, b'{"errorCode":401,"index":10}'), (200, event(10, "/services/orders/a"))],
+)
+async def test_a_server_that_tells_the_same_at_once_for_ever_is_asked_ever_more_rarely(
+    etcd: FakeEtcd, backend: Etcd2Backend, clock: FakeClock, status: int, body: bytes
+) -> None:
+    waiting = fetch(backend, 10)
+    _, told = await etcd.poll()
+    etcd.at_once = [
+        web.Response(status=status, body=body, headers={"X-Etcd-Index": "10"}) for _ in range(1000)
+    ]
+    told.set_result(event(10, "/services/orders/a"))
+    await moved(clock, asyncio.create_task(clock.sleep(8.0)), 0.25, 20.0)
+    assert 1000 - len(etcd.at_once) < 12
+    waiting.cancel()
+
+
+@pytest.mark.parametrize(("options", "most"), [({}, 40), ({"user": "app", "password": "secret"}, READS)])
+async def test_where_each_request_checks_a_password_few_read_at_a_time(
+    etcd: FakeEtcd, clock: FakeClock, options: dict[str, Any], most: int
+) -> None:
+    go_on = asyncio.Event()
+
+    async def hold(asked: Asked) -> web.StreamResponse:
+        await go_on.wait()
+        return web.json_response({"node": {"key": "/services", "dir": True}}, headers={"X-Etcd-Index": "10"})
+
+    etcd.handle = hold
+    async with Etcd2Backend(etcd.url, clock=clock, **options) as backend:
+        waiting = [fetch(backend, None) for _ in range(40)]
+        for _ in range(most):
+            async with asyncio.timeout(5):
+                await etcd.arrived.acquire()
+        waiting[-1].cancel()
+        await asyncio.sleep(0.05)
+        assert len(etcd.asked) == most
+        go_on.set()
+        async with asyncio.timeout(5):
+            told = await asyncio.gather(*waiting, return_exceptions=True)
+        assert [reply for reply in told if not isinstance(reply, Reply)] == [told[-1]]
+
+
+async def test_a_read_whose_turn_never_comes_says_so(etcd: FakeEtcd, clock: FakeClock) -> None:
+    etcd.never()
+    async with Etcd2Backend(etcd.url, clock=clock, user="app", password="secret", timeout=60.0) as backend:
+        waiting = [fetch(backend, None) for _ in range(READS + 1)]
+        for _ in range(READS):
+            await etcd.arrived.acquire()
+        await clock.advance(30.0)
+        with pytest.raises(UnreachableError, match="4 reads before this one had no answer in 30 s"):
+            await result(waiting[-1])
+        assert not any(task.done() for task in waiting[:-1])
+    await asyncio.wait(waiting)
 
 
 async def test_a_server_that_hangs_is_told_so(

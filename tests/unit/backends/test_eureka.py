@@ -142,6 +142,7 @@ def test_a_bad_url_says_what_is_wrong_with_it(url: str, match: str) -> None:
         ("GET", 429, b"", RateLimitedError, "too many"),
         ("GET", 503, b"<html>", UnavailableError, "503: <html>"),
         ("GET", 302, b"", ProtocolError, "is it a Eureka server"),
+        ("GET", 500, b'{"error":' * 10_000, UnavailableError, "500"),
     ],
 )
 def test_refusals(method: str, status: int, body: bytes, kind: type[BackendError], match: str) -> None:

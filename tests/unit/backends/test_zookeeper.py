@@ -243,6 +243,7 @@ def test_no_garbage_in_a_node_is_more_than_skipped(data: bytes) -> None:
         b"[]",
         b'{"host":"","port":1}',
         b'{"host":"h","port":"1"}',
+        b'{"host":"h","port":1,"x":' + b"[" * 10_000,
     ],
 )
 def test_what_is_no_instance_is_skipped(data: bytes) -> None:
