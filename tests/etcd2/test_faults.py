@@ -16,8 +16,8 @@ from asyncsd import (
     WatchHealth,
 )
 from asyncsd.backends.etcd2 import Etcd2Backend, _stream
-from tests.etcd.running import fetched, running
 from tests.support.etcd import EtcdServer
+from tests.support.running import fetched, running
 
 pytestmark = pytest.mark.server("etcd34")
 

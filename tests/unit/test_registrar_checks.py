@@ -295,7 +295,7 @@ def test_a_grpc_check_without_its_extra_says_what_to_install(monkeypatch: pytest
 
     monkeypatch.setattr(importlib.util, "find_spec", nothing)
     mine = Registration(service="users", port=1, check=GRPCCheck())
-    with pytest.raises(UnsupportedError, match=r"pip install asyncsd\[grpc\]"):
+    with pytest.raises(UnsupportedError, match=r"pip install 'asyncsd\[grpc\]'"):
         Registrar(Telling(), mine, run_checks=True)
 
 

@@ -13,6 +13,7 @@ from asyncsd._protocols import Clock, Lease
 from asyncsd._registration import Record
 from asyncsd._tasks import finish
 from asyncsd._values import as_flag, as_text, duration
+from asyncsd.backends._shared._connections import Connections
 from asyncsd.backends._shared._endpoints import parse_endpoints
 from asyncsd.backends._shared._lifetime import Lifetime
 from asyncsd.backends._shared._local import LocalHost
@@ -85,17 +86,18 @@ class EtcdBackend:
             raise ValueError(
                 "EtcdBackend: ca, cert, key, verify and ssl are for https:// endpoints (tls=true in a URL)"
             )
+        login = Login(user, password, password_file)
         self._wait = wait
         self._clock: Clock = clock or LoopClock()
         self._keys = Keys(prefix)
         self._decoder = Decoder(self._keys)
         self._transport = Transport(
             self._endpoints,
-            login=Login(user, password, password_file),
-            tls=tls,
+            login=login,
+            connections=Connections(
+                "EtcdBackend", tls=tls, clock=self._clock, timeout=timeout, connect_timeout=connect_timeout
+            ),
             clock=self._clock,
-            timeout=timeout,
-            connect_timeout=connect_timeout,
         )
         self._registry = Registry(self._transport, self._keys)
         self._watch = Watch(self._transport, self._clock, self._keys)
@@ -103,9 +105,7 @@ class EtcdBackend:
         self._local = LocalHost("etcd", self._endpoints, log=log)
         self._shown: dict[str, object] = {
             **({"prefix": prefix} if prefix != "services" else {}),
-            **({"user": user} if user is not None else {}),
-            **({"password": "***"} if password is not None else {}),
-            **({"password_file": str(password_file)} if password_file is not None else {}),
+            **login.credentials.shown,
         }
 
     def __repr__(self) -> str:

@@ -17,14 +17,14 @@ class Login:
     """
 
     def __init__(self, user: str | None, password: str | None, file: File | None) -> None:
-        self._credentials = Credentials("EtcdBackend", user, password, file)
+        self.credentials = Credentials("EtcdBackend", user, password, file)
         self._token: str | None = None
         self._known = False
         self._logins: dict[Endpoint, SingleFlight[str | None]] = {}
 
     def __bool__(self) -> bool:
         """Whether there is a user to log in."""
-        return bool(self._credentials)
+        return bool(self.credentials)
 
     async def token(
         self, endpoint: Endpoint, ask: Callable[[dict[str, str]], Awaitable[str | None]]
@@ -32,12 +32,12 @@ class Login:
         """The token; `ask` exchanges name and password at a server, None where that wants no login."""
 
         async def log_in() -> str | None:
-            password = await self._credentials.password()
-            self._token = await ask({"name": self._credentials.user or "", "password": password})
+            password = await self.credentials.password()
+            self._token = await ask({"name": self.credentials.user or "", "password": password})
             self._known = True
             return self._token
 
-        if self._known or not self._credentials:
+        if self._known or not self.credentials:
             return self._token
         return await self._logins.setdefault(endpoint, SingleFlight()).do(log_in)
 

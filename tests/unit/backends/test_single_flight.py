@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from asyncsd import UnreachableError
+from asyncsd.backends._shared._connections import Connections
 from asyncsd.backends._shared._endpoints import parse_endpoints
 from asyncsd.backends._shared._single_flight import SingleFlight
 from asyncsd.backends._shared._tls import TLS
@@ -74,14 +75,10 @@ async def agent() -> AsyncIterator[FakeAgent]:
 async def test_of_many_watches_on_a_frozen_etcd_all_learn_of_it_with_the_first(agent: FakeAgent) -> None:
     clock = FakeClock()
     endpoints = parse_endpoints(agent.url, owner="EtcdBackend")
-    transport = Transport(
-        endpoints,
-        login=Login(None, None, None),
-        tls=TLS("EtcdBackend"),
-        clock=clock,
-        timeout=5.0,
-        connect_timeout=3.0,
+    connections = Connections(
+        "EtcdBackend", tls=TLS("EtcdBackend"), clock=clock, timeout=5.0, connect_timeout=3.0
     )
+    transport = Transport(endpoints, login=Login(None, None, None), connections=connections, clock=clock)
     await transport.open()
     agent.never()
     looking = [asyncio.create_task(transport.alive(endpoints[0], 5.0)) for _ in range(8)]
