@@ -117,8 +117,9 @@ class Discovery(Generic[B_co]):
     ) -> "Discovery[Any]":
         """A Discovery over the backend that `url` names, such as "consul://127.0.0.1:8500".
 
-        The scheme chooses the backend, and the URL's parameters are the backend's. Raises ValueError for a
-        scheme that no backend has.
+        The scheme chooses the backend: consul, consul+direct, dns, etcd, etcd2, eureka, memory, static, zk,
+        or one that another distribution offers. The URL's parameters are the backend's. Raises ValueError
+        for a scheme that no backend has, and for a parameter that the backend doesn't know.
         """
         backends = importlib.import_module("asyncsd.backends")  # By name: the core imports no backend.
         backend: Backend = backends.from_url(url)

@@ -62,7 +62,7 @@ class Prober:
     def __init__(self, checks: Sequence[Check], *, clock: Clock, changed: Callable[[], None]) -> None:
         grpc = any(isinstance(check, GRPCCheck) for check in checks)
         if grpc and importlib.util.find_spec("h2") is None:
-            raise UnsupportedError("a GRPCCheck that is run here needs h2: pip install asyncsd[grpc]")
+            raise UnsupportedError("a GRPCCheck that is run here needs h2: pip install 'asyncsd[grpc]'")
         self._clock = clock
         self._changed = changed
         self._tasks = TaskOwner()

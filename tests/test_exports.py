@@ -2,6 +2,7 @@
 
 import inspect
 import pickle
+import re
 import typing
 from dataclasses import is_dataclass
 from types import FunctionType, ModuleType
@@ -11,6 +12,7 @@ import pytest
 
 import asyncsd
 from asyncsd.agent import Agent, Fault
+from asyncsd.backends import _MODULES, from_url
 from asyncsd.testing import AgentThread, FakeClock
 
 CLASSES = [name for name in asyncsd.__all__ if inspect.isclass(getattr(asyncsd, name))]
@@ -41,6 +43,12 @@ def test_name_has_a_docstring_of_its_own(name: str) -> None:
     assert text.strip(), f"{name} has no docstring"
     # What a dataclass or a NamedTuple writes by itself says nothing.
     assert not text.startswith(f"{name}("), f"{name} has no docstring of its own"
+
+
+@pytest.mark.parametrize("function", [from_url, asyncsd.Discovery.from_url])
+def test_from_url_names_all_schemes(function: FunctionType) -> None:
+    words = set(re.findall(r"[a-z0-9]+", inspect.getdoc(function) or ""))
+    assert words >= set(_MODULES)
 
 
 def members(cls: type[Any]) -> dict[str, Any]:

@@ -3,7 +3,12 @@
 import subprocess
 import sys
 
-HEAVY = ["aiohttp", "consul", "dns", "fastapi", "hypothesis", "kazoo", "pydantic", "pytest", "starlette"]
+import pytest
+
+from asyncsd.backends import _MODULES
+
+EXTRAS = ["dns", "fastapi", "h2", "kazoo", "rich", "yaml"]
+HEAVY = [*EXTRAS, "aiohttp", "consul", "hypothesis", "pydantic", "pytest", "starlette"]
 
 
 def imported_by(statement: str) -> set[str]:
@@ -23,6 +28,15 @@ def test_import_asyncsd_brings_no_framework_and_no_backend() -> None:
     assert not [
         name for name in modules if name.startswith(("asyncsd.backends", "asyncsd.ext", "asyncsd.testing"))
     ]
+
+
+@pytest.mark.parametrize("module", [*_MODULES.values(), "asyncsd.backends.composite"])
+def test_backend_brings_no_other_and_no_library_of_another(module: str) -> None:
+    modules = imported_by(f"import {module}")
+    own = {module, "asyncsd.backends._shared"}
+    packages = {".".join(name.split(".")[:3]) for name in modules if name.startswith("asyncsd.backends.")}
+    assert packages <= own
+    assert modules.intersection(EXTRAS) <= {module.rpartition(".")[2]}
 
 
 def test_import_testing_needs_no_pytest() -> None:

@@ -22,7 +22,7 @@ EXPIRED = "rpc error: code = DeadlineExceeded desc = context deadline exceeded"
 def missing_extra() -> str | None:
     """None when gRPC checks can be run, else what to install."""
     if importlib.util.find_spec("h2") is None:
-        return "the package h2 is missing (pip install asyncsd[grpc])"
+        return "the package h2 is missing (pip install 'asyncsd[grpc]')"
     return None
 
 

@@ -29,14 +29,15 @@ _MEMBERS = ("__aenter__", "__aexit__", "aclose", "fetch", "is_open")
 
 
 def from_url(url: str) -> Backend:
-    """The backend that `url` names: "consul://127.0.0.1:8500", "consul+direct://…", "memory://".
+    """The backend that `url` names, such as "consul://127.0.0.1:8500" or "etcd://10.0.0.5,10.0.0.6/services".
 
-    What stands before a "+" chooses the backend, and its module says what else the URL may hold. A scheme
-    that isn't asyncsd's own is looked for among the entry points `asyncsd.backends` of what is installed,
-    which takes some milliseconds of reading files.
+    The schemes are consul, consul+direct, dns, etcd, etcd2, eureka, memory, static and zk; `from_url` of the
+    backend's module says what else its URL may hold. One that isn't asyncsd's own is looked for among the
+    entry points `asyncsd.backends` of what is installed, which takes some milliseconds of reading files.
 
     Raises ValueError for a scheme that is no backend's, and for parameters that the backend doesn't know;
-    ImportError and TypeError for a distribution whose backend is broken.
+    ImportError where the backend needs an extra, and with TypeError for a distribution whose backend is
+    broken.
     """
     scheme, separator, _ = url.partition("://")
     name = scheme.partition("+")[0]

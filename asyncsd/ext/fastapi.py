@@ -13,7 +13,7 @@ try:
     from fastapi import FastAPI, Response
     from starlette.requests import HTTPConnection
 except ImportError as _missing:
-    raise ImportError("asyncsd.ext.fastapi needs FastAPI: pip install asyncsd[fastapi]") from _missing
+    raise ImportError("asyncsd.ext.fastapi needs FastAPI: pip install 'asyncsd[fastapi]'") from _missing
 
 __all__ = ["balancer", "discovery", "health", "lifespan", "registration"]
 

@@ -72,7 +72,7 @@ class MemoryRegistry:
     def __init__(self, *instances: Instance, clock: Clock | None = None) -> None:
         """Know `instances` from the start."""
         self.clock: Clock = clock or LoopClock()
-        self.lock = threading.RLock()
+        self.lock: threading.RLock = threading.RLock()
         self.waiters: Waiters = Waiters()
         self._services: dict[str, dict[str, Instance]] = {}
         self._entries: dict[str, _Entry] = {}

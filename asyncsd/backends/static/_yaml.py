@@ -13,7 +13,7 @@ def load() -> Any:
     try:
         return importlib.import_module("yaml")
     except ModuleNotFoundError as exc:
-        raise ImportError("a StaticBackend of a YAML file needs PyYAML: pip install asyncsd[yaml]") from exc
+        raise ImportError("a StaticBackend of a YAML file needs PyYAML: pip install 'asyncsd[yaml]'") from exc
 
 
 def parse(text: str) -> object:

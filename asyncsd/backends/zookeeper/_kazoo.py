@@ -54,7 +54,7 @@ def load() -> Any:
             importlib.import_module(f"kazoo.{module}")
         return importlib.import_module("kazoo")
     except ModuleNotFoundError as exc:
-        raise ImportError("ZooKeeperBackend needs kazoo: pip install asyncsd[zookeeper]") from exc
+        raise ImportError("ZooKeeperBackend needs kazoo: pip install 'asyncsd[zookeeper]'") from exc
 
 
 def make_client(settings: Settings, connector: Connector, log: KazooLog, session: SessionKey | None) -> Any:

@@ -144,7 +144,7 @@ async def test_grpc_without_its_extra_says_what_to_install(monkeypatch: pytest.M
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     refusal = cannot_run(check)
     assert refusal is not None
-    assert "pip install asyncsd[grpc]" in refusal
+    assert "pip install 'asyncsd[grpc]'" in refusal
     assert cannot_run(CheckDefinition(check_id="t", name="t", ttl=1.0)) is None
 
 

@@ -120,5 +120,5 @@ def test_without_dnspython_the_error_names_what_to_install(monkeypatch: pytest.M
         monkeypatch.delitem(sys.modules, name)
     for name in [name for name in sys.modules if name == "dns" or name.startswith("dns.")]:
         monkeypatch.setitem(sys.modules, name, None)
-    with pytest.raises(ImportError, match=r"pip install asyncsd\[dns\]"):
+    with pytest.raises(ImportError, match=r"pip install 'asyncsd\[dns\]'"):
         from_url("dns://10.0.0.1/example.com")

@@ -276,7 +276,7 @@ def test_a_list_and_a_file_are_one_too_many() -> None:
 
 def test_yaml_without_its_library_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "yaml", None)
-    with pytest.raises(ImportError, match=r"pip install asyncsd\[yaml\]"):
+    with pytest.raises(ImportError, match=r"pip install 'asyncsd\[yaml\]'"):
         StaticBackend(file="a.yaml")
     StaticBackend(file="a.toml")
 

@@ -152,7 +152,7 @@ async def test_files_that_cant_be_read_are_told_of_when_it_opens(tmp_path: Path)
 
 async def test_without_kazoo_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "kazoo.client", None)
-    with pytest.raises(ImportError, match=r"pip install asyncsd\[zookeeper\]"):
+    with pytest.raises(ImportError, match=r"pip install 'asyncsd\[zookeeper\]'"):
         async with Discovery.from_url("zk://127.0.0.1:1"):
             pass
 
