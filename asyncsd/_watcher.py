@@ -1,26 +1,25 @@
-"""The watch of one service: what to believe of a registry's answers, and when to tell."""
+"""The watch of one service: it keeps a list of its instances, and tells of its changes."""
 
 import asyncio
 import logging
 import random
-from dataclasses import dataclass, replace
-from typing import Any, TypeAlias
+from dataclasses import replace
+from typing import Any
 
+from ._belief import Belief
 from ._clock import LoopClock
 from ._config import Backoff, Limits
-from ._errors import ClosedError, DiscoveryError
+from ._errors import ClosedError
 from ._hub import Hub
 from ._keeping import Good, Keeper, as_store
-from ._models import Event, Instance, Query, Reason, Reply, Snapshot, Trust, apart
+from ._models import Event, Query, Reply
 from ._poll import Poll, WatchHealth
 from ._protocols import Backend, Clock, SnapshotStore, StoredSnapshot
 from ._reachability import Reachability
 
-__all__ = ["WatchHealth", "Watcher"]
+__all__ = ["Watcher"]
 
 logger = logging.getLogger("asyncsd.watcher")
-
-Instances: TypeAlias = dict[tuple[str, str, str, str], Instance]
 
 
 class Watcher:
@@ -61,7 +60,7 @@ class Watcher:
         self._backend = backend
         self._clock: Clock = clock or LoopClock()
         self.hub: Hub = Hub(self.query, clock=self._clock)
-        self._belief = _Belief(self.hub, self.limits, self._clock)
+        self._belief = Belief(self.hub, self.limits, self._clock)
         self._poll: Poll[Reply] = Poll(
             self._fetch,
             self._belief,
@@ -138,215 +137,3 @@ class Watcher:
         if health.error is not None or trust.error is None:
             return health
         return replace(health, error=trust.error, state="failing" if trust.stale else health.state)
-
-
-_FULL = Trust()
-
-
-@dataclass(slots=True)
-class _Hold:
-    """A registry that seems to have lost its data isn't believed until then, or until nothing is `lost`."""
-
-    until: float
-    told: Instances
-    """What the registry says."""
-    lost: Instances
-    """What serves on, though the registry hasn't told again that it fits."""
-
-
-class _Belief:
-    """Takes a poll's answers and errors, decides what of them is true, and publishes that."""
-
-    def __init__(self, hub: Hub, limits: Limits, clock: Clock) -> None:
-        self._hub = hub
-        self._query = hub.query
-        self._limits = limits
-        self._clock = clock
-        self.consistent = replace(hub.query, consistency="consistent", max_stale=None)
-        self.confirming = False
-        """Whether the next fetch has to be a consistent read."""
-        self.heard_at: float | None = None
-        self.resets = 0
-        self.skipped = 0
-        self.restored = False
-        """Whether what serves is from a store, and nothing was heard since."""
-        self.trust = _FULL
-        self._failing = False
-        self._hold: _Hold | None = None
-        self._served: Snapshot | None = None
-        self._answer: tuple[Instance, ...] | None = None
-        """The answer that says just what is served."""
-        self._known: Instances = {}
-        """All that was in the last answer or is held, each as the object that was seen first."""
-
-    @property
-    def served(self) -> Snapshot | None:
-        return self._served
-
-    @property
-    def deadline(self) -> float | None:
-        return None if self._hold is None else self._hold.until
-
-    def restore(self, stored: StoredSnapshot) -> bool:
-        """Serve what a store kept, unless something was heard meanwhile; whether it serves now."""
-        if self._served is not None:
-            return False
-        self.restored = True
-        self.heard_at = self._clock.time() - stored.age
-        self._known = {instance.key: instance for instance in stored.instances}
-        if self._hold is not None:  # An empty answer that knew no leader: this is what it lacks.
-            self._hold.lost = self._known
-            self._known = {**self._hold.told, **self._known}
-        self._served = self._snapshot(self._known)
-        logger.warning(
-            "%d instances of %r, heard %.0f s ago, serve from the store until the registry answers",
-            len(self._served),
-            self._query.service,
-            stored.age,
-        )
-        latest = self._hub.latest
-        error = None if latest is None else latest.error
-        self._hub.publish(self._served, stale=True, error=error, reason="stored", heard_at=self.heard_at)
-        return True
-
-    def heard(self, answer: Reply, *, doubtful: bool, went_back: bool) -> bool:
-        """Decide what to believe of an answer, and say whether that changed the list, or began a hold.
-
-        What was lost is registered again within a moment: the next fetch mustn't be a slow one.
-        """
-        confirmed, self.confirming = self.confirming, False
-        self.skipped = answer.skipped
-        if self._failing:
-            self._failing = False
-            logger.info("the watch of %r has recovered", self._query.service)
-        if answer.trust is not None:
-            return self._take(answer.instances, answer.trust)
-        self.trust = _FULL
-        now = self._clock.time()
-        # Tuples compare by identity first: from a backend that keeps its objects this costs little.
-        if self._served is not None and answer.instances == self._answer:
-            self.heard_at = now
-            return self._publish(self._served)
-        told, lost = self._compare(answer.instances, went_back)
-        fresh = self._snapshot(told)
-        if self.restored:
-            # A stored list lacks what came and has what went while nobody watched, and errors are how it came
-            # to serve: by themselves they are no reason to doubt the first answer, unless that is empty.
-            self.restored = False
-            doubtful = went_back or not answer.known_leader or (doubtful and len(fresh) == 0)
-        unknown = self._served is None and len(fresh) == 0 and not answer.known_leader
-        hold, self._hold = self._hold, None
-        if hold is not None and not doubtful:  # What joined in the hold, and went again, has gone.
-            lost = {key: instance for key, instance in lost.items() if key in hold.lost}
-        if lost or unknown:
-            if hold is not None:
-                self._hold = _Hold(hold.until, told, lost)
-            elif doubtful and self._limits.reset_hold > 0:
-                self._hold = _Hold(now + self._limits.reset_hold, told, lost)
-                self._doubt(told, lost)
-            elif len(fresh) == 0 and not confirmed and self._query.consistency != "consistent":
-                self.confirming = True
-                return False
-        if self._hold is None:
-            self._known, self._answer, self.heard_at = told, answer.instances, now
-        else:
-            self._known, self._answer = {**told, **lost}, None
-            if unknown:
-                return False
-            fresh = self._snapshot(self._known)
-        began = hold is None and self._hold is not None
-        return self._publish(fresh) or began
-
-    def _take(self, instances: tuple[Instance, ...], trust: Trust) -> bool:
-        """Believe an answer that was doubted before it came here, and say whether that changed the list."""
-        self.trust, self._hold, self.restored = trust, None, False
-        if not trust.stale:
-            self.heard_at = self._clock.time()
-        if self._served is not None and instances == self._answer:
-            return self._publish(self._served)
-        told, _ = self._compare(instances, went_back=False)
-        self._known, self._answer = told, instances
-        return self._publish(self._snapshot(told))
-
-    def failed(self, error: DiscoveryError) -> None:
-        """Say so once an outage, and once more when the error is of another kind."""
-        self.confirming = False
-        if not self._failing:
-            self._failing = True
-            known = "nothing was heard yet" if self._served is None else f"{len(self._served)} serve on"
-            logger.warning("the watch of %r fails, %s: %s", self._query.service, known, error)
-        latest = self._hub.latest
-        if latest is None or type(latest.error) is not type(error):
-            self._hub.publish(self._served, stale=True, error=error, reason="error", heard_at=self.heard_at)
-
-    def expire(self) -> None:
-        """Believe the registry after all, unless it fails: then its next answer is the one to doubt."""
-        hold, self._hold = self._hold, None
-        if hold is not None and not self._failing:
-            self._known, self.heard_at, self.restored = hold.told, self._clock.time(), False
-            self._publish(self._snapshot(hold.told), reason="changed")
-
-    def _compare(self, answer: tuple[Instance, ...], went_back: bool) -> tuple[Instances, Instances]:
-        """All that an answer tells, and what of the served instances it lacks.
-
-        What says nothing new stays the object that is known. A registry that lost its data lacks an
-        instance until it tells that it fits: one that registers again has checks that start as critical.
-        """
-        known = self._known
-        if self._answer is None or len(self._answer) != len(known):
-            told, gone, new = {}, list(known.values()), list(answer)
-        else:
-            gone, new = apart(self._answer, answer)
-            told = known.copy()
-            for instance in gone:
-                del told[instance.key]
-        for instance in new:
-            key = instance.key
-            before = known.get(key)
-            same = before is instance or before == instance
-            told[key] = before if before is not None and same else instance
-        lost: Instances = {}
-        for instance in gone:
-            key = instance.key
-            again = told.get(key)
-            if self._query.matches(instance):
-                anew = went_back or (self._hold is not None and key in self._hold.lost)
-                if again is None or (anew and self._query.has_tags(again) and not self._query.matches(again)):
-                    lost[key] = instance
-        return told, lost
-
-    def _snapshot(self, instances: Instances) -> Snapshot:
-        """What is served already, if `instances` say the same."""
-        version = 1 if self._served is None else self._served.version + 1
-        fresh = Snapshot.of(self._query, instances.values(), version=version)
-        return self._served if self._served is not None and self._served == fresh else fresh
-
-    def _doubt(self, told: Instances, lost: Instances) -> None:
-        self.resets += 1
-        if lost:
-            logger.warning(
-                "the registry seems to have lost data: %d instances of %r serve on for %g s, or until it "
-                "knows them as before, beside the %d that it tells of",
-                len(lost),
-                self._query.service,
-                self._limits.reset_hold,
-                len(told),
-            )
-
-    def _publish(self, fresh: Snapshot, reason: Reason = "recovered") -> bool:
-        """Publish if there is news: another list, or another trust in it. Whether the list is another."""
-        changed, self._served = fresh is not self._served, fresh
-        latest = self._hub.latest
-        doubted = latest is not None and (latest.stale or latest.error is not None)
-        told = None if latest is None else latest.error
-        error = self.trust.error
-        stale = self.trust.stale or self._hold is not None
-        if changed or error is not told or stale != (latest is not None and latest.stale):
-            if error is not None:
-                reason = "changed" if error is told else "error"
-            elif stale:
-                reason = "reset"
-            elif not doubted:
-                reason = "changed"
-            self._hub.publish(fresh, stale=stale, error=error, reason=reason, heard_at=self.heard_at)
-        return changed

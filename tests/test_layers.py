@@ -17,7 +17,7 @@ LAYERS = [
     {"_checks", "_config", "_models", "_registration"},
     {"_protocols"},
     {"_clock", "_health", "_hub", "_pace", "_poll", "_reachability", "_shared", "_states", "_tasks"},
-    {"_keeping", "_probes", "_prober", "_store"},
+    {"_belief", "_keeping", "_probes", "_prober", "_store"},
     {"_endpoints", "_lease", "_names", "_registrar", "_subscription", "_watcher", "balance"},
     {"_balancers", "_discovery", "_registering"},
     {"__init__"},
