@@ -85,13 +85,14 @@ class EtcdBackend:
             raise ValueError(
                 "EtcdBackend: ca, cert, key, verify and ssl are for https:// endpoints (tls=true in a URL)"
             )
+        login = Login(user, password, password_file)
         self._wait = wait
         self._clock: Clock = clock or LoopClock()
         self._keys = Keys(prefix)
         self._decoder = Decoder(self._keys)
         self._transport = Transport(
             self._endpoints,
-            login=Login(user, password, password_file),
+            login=login,
             tls=tls,
             clock=self._clock,
             timeout=timeout,
@@ -103,9 +104,7 @@ class EtcdBackend:
         self._local = LocalHost("etcd", self._endpoints, log=log)
         self._shown: dict[str, object] = {
             **({"prefix": prefix} if prefix != "services" else {}),
-            **({"user": user} if user is not None else {}),
-            **({"password": "***"} if password is not None else {}),
-            **({"password_file": str(password_file)} if password_file is not None else {}),
+            **login.credentials.shown,
         }
 
     def __repr__(self) -> str:

@@ -16,23 +16,23 @@ class Login:
     """
 
     def __init__(self, user: str | None, password: str | None, file: File | None) -> None:
-        self._credentials = Credentials("EtcdBackend", user, password, file)
+        self.credentials = Credentials("EtcdBackend", user, password, file)
         self._token: str | None = None
         self._known = False
         self._lock = asyncio.Lock()
 
     def __bool__(self) -> bool:
         """Whether there is a user to log in."""
-        return bool(self._credentials)
+        return bool(self.credentials)
 
     async def token(self, ask: Callable[[dict[str, str]], Awaitable[str | None]]) -> str | None:
         """The token; `ask` exchanges name and password for one, None where the server wants no login."""
-        if not self._credentials:
+        if not self.credentials:
             return None
         async with self._lock:
             if not self._known:
-                password = await self._credentials.password()
-                self._token = await ask({"name": self._credentials.user or "", "password": password})
+                password = await self.credentials.password()
+                self._token = await ask({"name": self.credentials.user or "", "password": password})
                 self._known = True
             return self._token
 

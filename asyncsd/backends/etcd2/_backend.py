@@ -13,7 +13,7 @@ from asyncsd._protocols import Clock, Lease
 from asyncsd._registration import Record
 from asyncsd._tasks import finish
 from asyncsd._values import as_flag, as_text, duration
-from asyncsd.backends._shared._credentials import Credentials
+from asyncsd.backends._shared._credentials import BasicLogin
 from asyncsd.backends._shared._endpoints import parse_endpoints
 from asyncsd.backends._shared._lifetime import Lifetime
 from asyncsd.backends._shared._local import LocalHost
@@ -89,18 +89,14 @@ class Etcd2Backend:
             raise ValueError(
                 "Etcd2Backend: ca, cert, key, verify and ssl are for https:// endpoints (tls=true in a URL)"
             )
-        credentials = Credentials("Etcd2Backend", user, password, password_file)
-        if user is not None and ":" in user:
-            raise ValueError(
-                "Etcd2Backend.user has no ':' in it, which HTTP's basic authentication can't tell"
-            )
+        login = BasicLogin("Etcd2Backend", user, password, password_file)
         self._wait = wait
         self._clock: Clock = clock or LoopClock()
         self._keys = Keys(prefix)
         self._readings: Readings[str] = Readings(self._keys.instance)
         self._transport = Transport(
             self._endpoints,
-            credentials=credentials,
+            login=login,
             tls=tls,
             clock=self._clock,
             timeout=timeout,
@@ -112,9 +108,7 @@ class Etcd2Backend:
         self._local = LocalHost("etcd", self._endpoints, log=log)
         self._shown: dict[str, object] = {
             **({"prefix": prefix} if prefix != "services" else {}),
-            **({"user": user} if user is not None else {}),
-            **({"password": "***"} if password is not None else {}),
-            **({"password_file": str(password_file)} if password_file is not None else {}),
+            **login.credentials.shown,
         }
 
     def __repr__(self) -> str:

@@ -1,7 +1,6 @@
 """Requests to the servers: pooled, with deadlines, a login, TLS, and the next server where one fails."""
 
 import asyncio
-import base64
 import logging
 from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ from yarl import URL
 
 from asyncsd._errors import ClosedError, UnreachableError
 from asyncsd._protocols import Clock
-from asyncsd.backends._shared._credentials import Credentials
+from asyncsd.backends._shared._credentials import BasicLogin
 from asyncsd.backends._shared._endpoints import Endpoint
 from asyncsd.backends._shared._http import as_backend_error
 from asyncsd.backends._shared._rotation import Rotation
@@ -52,7 +51,7 @@ class Transport:
         self,
         endpoints: Sequence[Endpoint],
         *,
-        credentials: Credentials,
+        login: BasicLogin,
         tls: TLS,
         clock: Clock,
         timeout: float,
@@ -61,8 +60,7 @@ class Transport:
         self._servers = Rotation(
             endpoints, what="etcd", clock=clock, log=log, passes_on=(UnreachableError, UnavailableError)
         )
-        self._credentials = credentials
-        self._login: str | None = None
+        self._login = login
         self._tls = tls
         self._clock = clock
         self._timeout = timeout
@@ -151,7 +149,7 @@ class Transport:
         url = URL(f"{endpoint}{LEADER}", encoded=True)
 
         async def look() -> None:
-            async with await self._send("GET", url, None) as response:
+            async with await self._authorized("GET", url, None) as response:
                 body = await response.read()
                 if response.status != 200:
                     raise refusal(response.status, None, body, str(url))
@@ -189,32 +187,35 @@ class Transport:
 
     async def _authorized(self, method: str, url: URL, body: bytes | None) -> aiohttp.ClientResponse:
         """The response to a request with the login, which is read anew where it is refused."""
-        if self._credentials and self._login is None:
-            await self._log_in()
-        used = self._login
-        response = await self._send(method, url, body)
-        if response.status == 401 and used is not None:
-            await self._log_in()
-            if self._login != used:
-                response.close()
-                response = await self._send(method, url, body)
-        return response
-
-    async def _log_in(self) -> None:
-        told = f"{self._credentials.user}:{await self._credentials.password()}"
-        self._login = f"Basic {base64.b64encode(told.encode()).decode()}"
-
-    async def _send(self, method: str, url: URL, body: bytes | None) -> aiohttp.ClientResponse:
+        header = await self._login.header()
+        response = await self._send(method, url, body, header)
+        if response.status != 401:
+            return response
         try:
-            return await self._request(method, url, body)
+            other = await self._login.renewed(header)
+        except BaseException:
+            response.close()
+            raise
+        if other is None:
+            return response
+        response.close()
+        return await self._send(method, url, body, other)
+
+    async def _send(
+        self, method: str, url: URL, body: bytes | None, authorization: str | None
+    ) -> aiohttp.ClientResponse:
+        try:
+            return await self._request(method, url, body, authorization)
         except aiohttp.ServerDisconnectedError:
             # A kept connection was closed meanwhile. All that is sent here may be sent twice.
-            return await self._request(method, url, body)
+            return await self._request(method, url, body, authorization)
 
-    async def _request(self, method: str, url: URL, body: bytes | None) -> aiohttp.ClientResponse:
+    async def _request(
+        self, method: str, url: URL, body: bytes | None, authorization: str | None
+    ) -> aiohttp.ClientResponse:
         if self._session is None:
             raise ClosedError("the Etcd2Backend was closed")
-        headers = {} if self._login is None else {"Authorization": self._login}
+        headers = {} if authorization is None else {"Authorization": authorization}
         if body is not None:
             headers["Content-Type"] = FORM
         return await self._session.request(

@@ -12,13 +12,13 @@ from asyncsd._protocols import Clock, Lease
 from asyncsd._registration import Record
 from asyncsd._tasks import finish
 from asyncsd._values import as_flag, as_text, duration
+from asyncsd.backends._shared._credentials import BasicLogin
 from asyncsd.backends._shared._lifetime import Lifetime
 from asyncsd.backends._shared._local import LocalHost
 from asyncsd.backends._shared._refusals import refuse_unknown
 from asyncsd.backends._shared._tls import TLS, File
 
 from ._catalog import Catalog
-from ._login import Login
 from ._poller import Poller
 from ._registry import Registry
 from ._servers import URLs, parse_servers
@@ -95,11 +95,12 @@ class EurekaBackend:
             raise ValueError(
                 "EurekaBackend: ca, cert, key, verify and ssl are for https:// servers (tls=true in a URL)"
             )
+        login = BasicLogin("EurekaBackend", user, password, password_file)
         self._wait = wait
         self._clock: Clock = clock or LoopClock()
         self._transport = Transport(
             self._servers,
-            login=Login(user, password, password_file),
+            login=login,
             tls=tls,
             clock=self._clock,
             timeout=timeout,
@@ -113,9 +114,7 @@ class EurekaBackend:
         self._shown: dict[str, object] = {
             **({"zone": zone} if zone is not None else {}),
             **({"prefer_ip": True} if prefer_ip else {}),
-            **({"user": user} if user is not None else {}),
-            **({"password": "***"} if password is not None else {}),
-            **({"password_file": str(password_file)} if password_file is not None else {}),
+            **login.credentials.shown,
         }
 
     def __repr__(self) -> str:

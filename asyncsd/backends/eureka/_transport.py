@@ -11,12 +11,12 @@ import msgspec
 
 from asyncsd._errors import ClosedError, PermissionDeniedError, ProtocolError, UnreachableError
 from asyncsd._protocols import Clock
+from asyncsd.backends._shared._credentials import BasicLogin
 from asyncsd.backends._shared._http import as_backend_error
 from asyncsd.backends._shared._rotation import Rotation
 from asyncsd.backends._shared._tls import TLS
 
 from ._answers import UnavailableError, refusal
-from ._login import Login
 from ._messages import encode
 from ._servers import Server
 
@@ -41,7 +41,7 @@ class Transport:
         self,
         servers: Sequence[Server],
         *,
-        login: Login,
+        login: BasicLogin,
         tls: TLS,
         clock: Clock,
         timeout: float,

@@ -9,12 +9,13 @@ from typing import Any, NamedTuple, Self
 
 from asyncsd._checks import Health
 from asyncsd._clock import LoopClock
-from asyncsd._errors import ClosedError, UnreachableError
+from asyncsd._errors import BackendError, ClosedError, UnreachableError
 from asyncsd._models import Names, Query, Reply
 from asyncsd._protocols import Clock, Lease
 from asyncsd._registration import Record
 from asyncsd._tasks import TaskOwner, finish
 from asyncsd._values import as_flag, duration
+from asyncsd.backends._shared._credentials import Credentials
 from asyncsd.backends._shared._lifetime import Lifetime
 from asyncsd.backends._shared._local import LocalHost
 from asyncsd.backends._shared._refusals import refuse_checks, refuse_unknown
@@ -22,7 +23,6 @@ from asyncsd.backends._shared._tls import TLS, File
 
 from ._address import join, node_name, parse_addresses, parse_path
 from ._catalog import Catalog
-from ._credentials import Credentials
 from ._entry import Entry, remove
 from ._kazoo import Settings
 from ._session import Session
@@ -106,7 +106,9 @@ class ZooKeeperBackend:
             ("connect_timeout", connect_timeout),
         ):
             duration(f"ZooKeeperBackend.{name}", seconds)
-        self._credentials = Credentials(user, password, password_file)
+        self._credentials = Credentials(
+            "ZooKeeperBackend", user, password, password_file, scheme="the digest scheme"
+        )
         as_flag("ZooKeeperBackend.tls", tls)
         as_flag("ZooKeeperBackend.verify", verify)
         given = TLS("ZooKeeperBackend", ca, cert, key, verify, ssl)
@@ -130,12 +132,7 @@ class ZooKeeperBackend:
         shown = [repr(",".join(map(str, self._addresses)))]
         if self._root != "/services":
             shown.append(f"prefix={self._root or '/'!r}")
-        if self._credentials.user is not None:
-            shown.append(f"user={self._credentials.user!r}")
-        if self._credentials.password is not None:
-            shown.append("password='***'")
-        if self._credentials.password_file is not None:
-            shown.append(f"password_file={str(self._credentials.password_file)!r}")
+        shown += [f"{name}={value!r}" for name, value in self._credentials.shown.items()]
         if self._tls is not None:
             shown.append("tls=True")
         return f"ZooKeeperBackend({', '.join(shown)})"
@@ -172,7 +169,12 @@ class ZooKeeperBackend:
     def _settings(self) -> Settings:
         """Read the files; blocks."""
         context = None if self._tls is None else self._tls.build()
-        credentials = self._credentials.read()
+        try:
+            credentials = (
+                f"{self._credentials.user}:{self._credentials.read()}" if self._credentials else None
+            )
+        except BackendError as exc:
+            raise ValueError(f"ZooKeeperBackend: {exc}") from exc.__cause__
         return Settings(self._addresses, self._session_timeout, credentials, self._acl, context)
 
     async def __aexit__(self, *exc_info: object) -> None:

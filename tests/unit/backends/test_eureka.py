@@ -77,7 +77,7 @@ def test_a_number_is_no_server() -> None:
         ({"user": "app"}, "one of password= and password_file="),
         ({"user": "app", "password": "x", "password_file": "y"}, "one of password= and password_file="),
         ({"user": "app", "password": ""}, r"EurekaBackend\.password"),
-        ({"user": "a:b", "password": "x"}, "no colon"),
+        ({"user": "a:b", "password": "x"}, "without ':'"),
         ({"ca": "ca.pem"}, "https://"),
         ({"interval": 0}, r"EurekaBackend\.interval"),
         ({"wait": -1}, r"EurekaBackend\.wait"),

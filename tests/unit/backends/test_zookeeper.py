@@ -71,9 +71,9 @@ def test_any_name_is_a_nodes_name_and_comes_back(name: str) -> None:
     ("options", "why"),
     [
         ({"user": "me:sesame", "password": "x"}, "without ':'"),
-        ({"user": "", "password": "sesame"}, "user is a name"),
+        ({"user": "", "password": "sesame"}, "user is a string that isn't empty"),
         ({"user": "me"}, "one of password= and password_file="),
-        ({"user": "me", "password": ""}, "password is empty"),
+        ({"user": "me", "password": ""}, "password is a string that isn't empty"),
         ({"user": "me", "password": "sesame", "password_file": "f"}, "one of password= and password_file="),
         ({"password": "sesame"}, "go with user="),
         ({"password_file": "f"}, "go with user="),
@@ -137,8 +137,11 @@ async def test_files_that_cant_be_read_are_told_of_when_it_opens(tmp_path: Path)
     empty = tmp_path / "empty"
     empty.touch()
     cases: list[tuple[dict[str, Any], str]] = [
-        ({"user": "me", "password_file": tmp_path / "none"}, "password_file .*none: No such file"),
-        ({"user": "me", "password_file": empty}, "password_file .*empty: is empty"),
+        (
+            {"user": "me", "password_file": tmp_path / "none"},
+            "password file .*none can't be used: No such file",
+        ),
+        ({"user": "me", "password_file": empty}, "password file .*empty can't be used: it is empty"),
         ({"tls": True, "ca": tmp_path / "none"}, "ca .*none: No such file"),
         ({"tls": True, "cert": empty}, "cert .*empty"),
     ]
