@@ -13,6 +13,7 @@ from asyncsd._protocols import Clock, Lease
 from asyncsd._registration import Record
 from asyncsd._tasks import finish
 from asyncsd._values import as_flag, as_text, duration
+from asyncsd.backends._shared._connections import Connections
 from asyncsd.backends._shared._endpoints import parse_endpoints
 from asyncsd.backends._shared._lifetime import Lifetime
 from asyncsd.backends._shared._local import LocalHost
@@ -93,10 +94,10 @@ class EtcdBackend:
         self._transport = Transport(
             self._endpoints,
             login=login,
-            tls=tls,
+            connections=Connections(
+                "EtcdBackend", tls=tls, clock=self._clock, timeout=timeout, connect_timeout=connect_timeout
+            ),
             clock=self._clock,
-            timeout=timeout,
-            connect_timeout=connect_timeout,
         )
         self._registry = Registry(self._transport, self._keys)
         self._watch = Watch(self._transport, self._clock, self._keys)

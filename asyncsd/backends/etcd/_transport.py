@@ -8,12 +8,12 @@ from typing import TypeVar
 
 import aiohttp
 
-from asyncsd._errors import BackendError, ClosedError, PermissionDeniedError, UnreachableError
+from asyncsd._errors import BackendError, PermissionDeniedError, UnreachableError
 from asyncsd._protocols import Clock
+from asyncsd.backends._shared._connections import Connections
 from asyncsd.backends._shared._endpoints import Endpoint
 from asyncsd.backends._shared._http import as_backend_error
 from asyncsd.backends._shared._rotation import Rotation
-from asyncsd.backends._shared._tls import TLS
 
 from ._answers import LoggedOutError, UnavailableError, refusal
 from ._login import Login
@@ -41,20 +41,15 @@ class Transport:
         endpoints: Sequence[Endpoint],
         *,
         login: Login,
-        tls: TLS,
+        connections: Connections,
         clock: Clock,
-        timeout: float,
-        connect_timeout: float,
     ) -> None:
         self._servers = Rotation(
             endpoints, what="etcd", clock=clock, log=log, passes_on=(UnreachableError, UnavailableError)
         )
         self._login = login
-        self._tls = tls
+        self._connections = connections
         self._clock = clock
-        self._timeout = timeout
-        self._connect_timeout = connect_timeout
-        self._session: aiohttp.ClientSession | None = None
         self._heard: dict[Endpoint, float] = {}
         self._probing: dict[Endpoint, asyncio.Lock] = {}
 
@@ -68,18 +63,11 @@ class Transport:
 
     async def open(self) -> None:
         """Make the session. Raises ValueError for certificate files that can't be used."""
-        context = await asyncio.to_thread(self._tls.build) if self._tls else True
-        self._session = aiohttp.ClientSession(
-            # No limit: watches and heartbeats must never queue behind each other.
-            connector=aiohttp.TCPConnector(limit=0, ssl=context),
-            cookie_jar=aiohttp.DummyCookieJar(),
-        )
+        await self._connections.open()
 
     async def aclose(self) -> None:
         """Close the connections."""
-        session, self._session = self._session, None
-        if session is not None:
-            await session.close()
+        await self._connections.aclose()
 
     async def call(self, path: str, message: object, kind: type[T]) -> T:
         """The answer to a request, of the first server that can give one."""
@@ -101,16 +89,16 @@ class Transport:
         headers = {"Grpc-Metadata-Hasleader": "true"} if leader else {}
         token = await self.token(endpoint)
         url = f"{endpoint}{path}"
-        with as_backend_error(url):
-            async with self._clock.timeout(self._timeout):
-                response = await self._send(endpoint, path, encode(message), token, headers)
-            try:
-                if response.status != 200:
-                    async with self._clock.timeout(self._timeout):
-                        raise refusal(response.status, await response.read(), url)
+        async with self._connections.in_time(url):
+            response = await self._send(endpoint, path, encode(message), token, headers)
+        try:
+            if response.status != 200:
+                async with self._connections.in_time(url):
+                    raise refusal(response.status, await response.read(), url)
+            with as_backend_error(url):
                 yield response.content
-            finally:
-                response.close()
+        finally:
+            response.close()
 
     async def alive(self, endpoint: Endpoint, within: float) -> None:
         """See that a server lives that wasn't heard for `within` seconds; one look serves all who wait.
@@ -172,42 +160,24 @@ class Transport:
     async def _ask(self, endpoint: Endpoint, path: str, body: bytes | None, token: str | None) -> bytes:
         """One request to one server, without a `body` by GET."""
         url = f"{endpoint}{path}"
-        with as_backend_error(url):
-            try:
-                async with self._clock.timeout(self._timeout):
-                    try:
-                        status, answer = await self._exchange(endpoint, path, body, token)
-                    except aiohttp.ServerDisconnectedError:
-                        # A kept connection was closed meanwhile. All that is sent here may be sent twice.
-                        status, answer = await self._exchange(endpoint, path, body, token)
-            except TimeoutError as exc:
-                raise UnreachableError(f"no answer in {self._timeout:g} s", url=url) from exc
+        async with (
+            self._connections.in_time(url),
+            await self._send(endpoint, path, body, token, {}) as response,
+        ):
+            answer = await response.read()
         self.heard(endpoint)
-        if status != 200:
-            raise refusal(status, answer, url)
+        if response.status != 200:
+            raise refusal(response.status, answer, url)
         return answer
-
-    async def _exchange(
-        self, endpoint: Endpoint, path: str, body: bytes | None, token: str | None
-    ) -> tuple[int, bytes]:
-        async with await self._send(endpoint, path, body, token, {}) as response:
-            return response.status, await response.read()
 
     async def _send(
         self, endpoint: Endpoint, path: str, body: bytes | None, token: str | None, headers: dict[str, str]
     ) -> aiohttp.ClientResponse:
-        if self._session is None:
-            raise ClosedError("the EtcdBackend was closed")
         if token is not None:
             headers = {**headers, "Authorization": token}
-        return await self._session.request(
-            "GET" if body is None else "POST",
-            f"{endpoint}{path}",
-            data=body,
-            headers=headers,
-            allow_redirects=False,
-            read_bufsize=BUFFER,
-            timeout=aiohttp.ClientTimeout(total=None, sock_connect=self._connect_timeout),
+        method = "GET" if body is None else "POST"
+        return await self._connections.send(
+            method, f"{endpoint}{path}", body=body, headers=headers, ahead=BUFFER
         )
 
 

@@ -13,6 +13,7 @@ from asyncsd._protocols import Clock, Lease
 from asyncsd._registration import Record
 from asyncsd._tasks import finish
 from asyncsd._values import as_flag, as_text, duration
+from asyncsd.backends._shared._connections import Connections
 from asyncsd.backends._shared._credentials import BasicLogin
 from asyncsd.backends._shared._endpoints import parse_endpoints
 from asyncsd.backends._shared._lifetime import Lifetime
@@ -97,10 +98,10 @@ class Etcd2Backend:
         self._transport = Transport(
             self._endpoints,
             login=login,
-            tls=tls,
+            connections=Connections(
+                "Etcd2Backend", tls=tls, clock=self._clock, timeout=timeout, connect_timeout=connect_timeout
+            ),
             clock=self._clock,
-            timeout=timeout,
-            connect_timeout=connect_timeout,
         )
         self._registry = Registry(self._transport, self._keys)
         self._watch = Watch(self._transport, self._keys, clock=self._clock)

@@ -1,6 +1,5 @@
 """Requests to the servers: pooled, with deadlines, a login, TLS, and the next server where one fails."""
 
-import asyncio
 import logging
 from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,13 +9,13 @@ from urllib.parse import quote, urlencode
 import aiohttp
 from yarl import URL
 
-from asyncsd._errors import ClosedError, UnreachableError
+from asyncsd._errors import UnreachableError
 from asyncsd._protocols import Clock
+from asyncsd.backends._shared._connections import Connections
 from asyncsd.backends._shared._credentials import BasicLogin
 from asyncsd.backends._shared._endpoints import Endpoint
 from asyncsd.backends._shared._http import as_backend_error
 from asyncsd.backends._shared._rotation import Rotation
-from asyncsd.backends._shared._tls import TLS
 
 from ._answers import Answer, UnavailableError, decode, refusal
 
@@ -29,6 +28,7 @@ log = logging.getLogger("asyncsd.etcd2")
 FORM = "application/x-www-form-urlencoded"
 LEADER = "/v2/members/leader"
 INDEX = "X-Etcd-Index"
+HANGS = ": the server hangs, or its cluster has no leader"
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,20 +52,15 @@ class Transport:
         endpoints: Sequence[Endpoint],
         *,
         login: BasicLogin,
-        tls: TLS,
+        connections: Connections,
         clock: Clock,
-        timeout: float,
-        connect_timeout: float,
     ) -> None:
         self._servers = Rotation(
             endpoints, what="etcd", clock=clock, log=log, passes_on=(UnreachableError, UnavailableError)
         )
         self._login = login
-        self._tls = tls
+        self._connections = connections
         self._clock = clock
-        self._timeout = timeout
-        self._connect_timeout = connect_timeout
-        self._session: aiohttp.ClientSession | None = None
         self.index = 0
         """The store's index in the last answer."""
 
@@ -80,18 +75,11 @@ class Transport:
 
     async def open(self) -> None:
         """Make the session. Raises ValueError for certificate files that can't be used."""
-        context = await asyncio.to_thread(self._tls.build) if self._tls else True
-        self._session = aiohttp.ClientSession(
-            # No limit: long polls and heartbeats must never queue behind each other.
-            connector=aiohttp.TCPConnector(limit=0, ssl=context),
-            cookie_jar=aiohttp.DummyCookieJar(),
-        )
+        await self._connections.open()
 
     async def aclose(self) -> None:
         """Close the connections."""
-        session, self._session = self._session, None
-        if session is not None:
-            await session.close()
+        await self._connections.aclose()
 
     async def get(self, key: str, *, exact: bool) -> Answer:
         """What stands at and under a key or a folder. `exact`: as the cluster knows it, not only the server.
@@ -173,17 +161,8 @@ class Transport:
 
     async def _in_time(self, url: URL, asking: Awaitable[T]) -> T:
         """What `asking` gives, with the network's errors as ours."""
-        with as_backend_error(str(url)):
-            try:
-                async with self._clock.timeout(self._timeout):
-                    return await asking
-            except aiohttp.ClientError:
-                raise
-            except TimeoutError as exc:
-                raise UnreachableError(
-                    f"no answer in {self._timeout:g} s: the server hangs, or its cluster has no leader",
-                    url=str(url),
-                ) from exc
+        async with self._connections.in_time(str(url), hint=HANGS):
+            return await asking
 
     async def _authorized(self, method: str, url: URL, body: bytes | None) -> aiohttp.ClientResponse:
         """The response to a request with the login, which is read anew where it is refused."""
@@ -204,28 +183,10 @@ class Transport:
     async def _send(
         self, method: str, url: URL, body: bytes | None, authorization: str | None
     ) -> aiohttp.ClientResponse:
-        try:
-            return await self._request(method, url, body, authorization)
-        except aiohttp.ServerDisconnectedError:
-            # A kept connection was closed meanwhile. All that is sent here may be sent twice.
-            return await self._request(method, url, body, authorization)
-
-    async def _request(
-        self, method: str, url: URL, body: bytes | None, authorization: str | None
-    ) -> aiohttp.ClientResponse:
-        if self._session is None:
-            raise ClosedError("the Etcd2Backend was closed")
         headers = {} if authorization is None else {"Authorization": authorization}
         if body is not None:
             headers["Content-Type"] = FORM
-        return await self._session.request(
-            method,
-            url,
-            data=body,
-            headers=headers,
-            allow_redirects=False,
-            timeout=aiohttp.ClientTimeout(total=None, sock_connect=self._connect_timeout),
-        )
+        return await self._connections.send(method, url, body=body, headers=headers)
 
     def _decode(self, response: aiohttp.ClientResponse, body: bytes) -> Answer:
         self._note(response)

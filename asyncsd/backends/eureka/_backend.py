@@ -12,6 +12,7 @@ from asyncsd._protocols import Clock, Lease
 from asyncsd._registration import Record
 from asyncsd._tasks import finish
 from asyncsd._values import as_flag, as_text, duration
+from asyncsd.backends._shared._connections import Connections
 from asyncsd.backends._shared._credentials import BasicLogin
 from asyncsd.backends._shared._lifetime import Lifetime
 from asyncsd.backends._shared._local import LocalHost
@@ -101,10 +102,10 @@ class EurekaBackend:
         self._transport = Transport(
             self._servers,
             login=login,
-            tls=tls,
+            connections=Connections(
+                "EurekaBackend", tls=tls, clock=self._clock, timeout=timeout, connect_timeout=connect_timeout
+            ),
             clock=self._clock,
-            timeout=timeout,
-            connect_timeout=connect_timeout,
         )
         self._catalog = Catalog(prefer_ip=prefer_ip)
         self._poller = Poller(self._transport, self._catalog, clock=self._clock, interval=interval)

@@ -6,15 +6,13 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 from urllib.parse import urlencode
 
-import aiohttp
 import msgspec
 
-from asyncsd._errors import ClosedError, PermissionDeniedError, ProtocolError, UnreachableError
+from asyncsd._errors import PermissionDeniedError, ProtocolError, UnreachableError
 from asyncsd._protocols import Clock
+from asyncsd.backends._shared._connections import Connections
 from asyncsd.backends._shared._credentials import BasicLogin
-from asyncsd.backends._shared._http import as_backend_error
 from asyncsd.backends._shared._rotation import Rotation
-from asyncsd.backends._shared._tls import TLS
 
 from ._answers import UnavailableError, refusal
 from ._messages import encode
@@ -42,17 +40,11 @@ class Transport:
         servers: Sequence[Server],
         *,
         login: BasicLogin,
-        tls: TLS,
+        connections: Connections,
         clock: Clock,
-        timeout: float,
-        connect_timeout: float,
     ) -> None:
         self._login = login
-        self._tls = tls
-        self._clock = clock
-        self._timeout = timeout
-        self._connect_timeout = connect_timeout
-        self._session: aiohttp.ClientSession | None = None
+        self._connections = connections
         self._rotation = Rotation(
             servers,
             what="Eureka",
@@ -72,18 +64,11 @@ class Transport:
 
     async def open(self) -> None:
         """Make the session. Raises ValueError for certificate files that can't be used."""
-        context = await asyncio.to_thread(self._tls.build) if self._tls else True
-        self._session = aiohttp.ClientSession(
-            # No limit: heartbeats must never queue behind lists.
-            connector=aiohttp.TCPConnector(limit=0, ssl=context),
-            cookie_jar=aiohttp.DummyCookieJar(),
-        )
+        await self._connections.open()
 
     async def aclose(self) -> None:
         """Close the connections."""
-        session, self._session = self._session, None
-        if session is not None:
-            await session.close()
+        await self._connections.aclose()
 
     async def ask(self, ask: Callable[[Server], Awaitable[T]]) -> T:
         """What `ask(server)` gives for the first server that can serve."""
@@ -128,36 +113,16 @@ class Transport:
             headers["Content-Type"] = "application/json"
         if authorization is not None:
             headers["Authorization"] = authorization
-        with as_backend_error(url):
-            try:
-                async with self._clock.timeout(self._timeout):
-                    try:
-                        answer = await self._exchange(method, url, data, headers)
-                    except aiohttp.ServerDisconnectedError:
-                        # A kept connection was closed meanwhile.
-                        answer = await self._exchange(method, url, data, headers)
-            except TimeoutError as exc:
-                raise UnreachableError(f"no answer in {self._timeout:g} s", url=url) from exc
-        status, body, retry_after = answer
-        if not 200 <= status < 300:
-            raise refusal(method, status, body, url, retry_after=retry_after)
-        return body
-
-    async def _exchange(
-        self, method: str, url: str, data: bytes | None, headers: dict[str, str]
-    ) -> tuple[int, bytes, float | None]:
-        if self._session is None:
-            raise ClosedError("the EurekaBackend was closed")
-        async with self._session.request(
-            method,
-            url,
-            data=data,
-            headers=headers,
-            allow_redirects=False,
-            timeout=aiohttp.ClientTimeout(total=None, sock_connect=self._connect_timeout),
-        ) as response:
+        async with (
+            self._connections.in_time(url),
+            await self._connections.send(method, url, body=data, headers=headers) as response,
+        ):
+            body = await response.read()
+        if not 200 <= response.status < 300:
             after = response.headers.get("Retry-After", "")
-            return response.status, await response.read(), float(after) if after.isdecimal() else None
+            retry_after = float(after) if after.isdecimal() else None
+            raise refusal(method, response.status, body, url, retry_after=retry_after)
+        return body
 
 
 def _decode(body: bytes, kind: type[T]) -> T:
