@@ -8,8 +8,9 @@ import pytest
 
 from asyncsd import Discovery, Instance, Query
 from asyncsd.backends.dns import DNSBackend
-from tests.dns.watching import fetched, on
+from tests.dns.watching import on
 from tests.support.consul import ConsulAgent
+from tests.support.running import fetched
 
 pytestmark = pytest.mark.server("consul")
 

@@ -6,9 +6,10 @@ import time
 import pytest
 
 from asyncsd import Discovery, Query, UnreachableError
-from tests.dns.watching import fetched, on
+from tests.dns.watching import on
 from tests.support.dnsmasq import Dnsmasq
 from tests.support.process import free_ports
+from tests.support.running import fetched
 
 pytestmark = pytest.mark.server("dnsmasq")
 

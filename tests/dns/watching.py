@@ -1,13 +1,10 @@
-"""A backend that asks often, and what it says."""
+"""A backend that asks often."""
 
-import asyncio
-from collections.abc import Callable
 from typing import Any
 
-from asyncsd import Instance, Query, Reply
 from asyncsd.backends.dns import DNSBackend
 
-__all__ = ["fetched", "on"]
+__all__ = ["on"]
 
 
 def on(*servers: str, **options: Any) -> DNSBackend:
@@ -19,14 +16,3 @@ def on(*servers: str, **options: Any) -> DNSBackend:
         "timeout": 0.6,
     }
     return DNSBackend(list(servers), **(values | options))
-
-
-async def fetched(
-    backend: DNSBackend, service: str, accept: Callable[[tuple[Instance, ...]], object]
-) -> Reply:
-    """Fetch on until `accept(instances)`."""
-    async with asyncio.timeout(20):
-        reply = await backend.fetch(Query(service), None)
-        while not accept(reply.instances):
-            reply = await backend.fetch(Query(service), reply.cursor)
-    return reply

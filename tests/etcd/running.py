@@ -1,15 +1,6 @@
-"""What the tests have in common: which servers, a registrar that runs, and waiting for what becomes of it."""
-
-import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
-from typing import Any
+"""Which servers the tests run on."""
 
 import pytest
-
-from asyncsd import Instance, Query, Reply
-from asyncsd._registrar import Registrar
-from asyncsd._registration import Registration
 
 both = pytest.mark.parametrize(
     "program",
@@ -17,31 +8,3 @@ both = pytest.mark.parametrize(
     indirect=True,
 )
 """Of a test, or a module: it runs on the newest etcd and on the oldest that is supported."""
-
-
-@asynccontextmanager
-async def running(backend: Any, me: Registration, **options: Any) -> AsyncIterator[Registrar]:
-    registrar = Registrar(backend, me, **options)
-    task = asyncio.get_running_loop().create_task(registrar.run())
-    try:
-        async with asyncio.timeout(40):
-            yield registrar
-    finally:
-        task.cancel()
-        await asyncio.wait((task,))
-
-
-async def until(holds: Callable[[], Awaitable[bool]], seconds: float = 20.0) -> None:
-    """Ask a real server again and again until it `holds`."""
-    async with asyncio.timeout(seconds):
-        while not await holds():
-            pass
-
-
-async def fetched(backend: Any, service: str, accept: Callable[[tuple[Instance, ...]], object]) -> Reply:
-    """Fetch on until `accept(instances)`."""
-    async with asyncio.timeout(20):
-        reply: Reply = await backend.fetch(Query(service), None)
-        while not accept(reply.instances):
-            reply = await backend.fetch(Query(service), reply.cursor)
-    return reply

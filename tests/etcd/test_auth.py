@@ -9,8 +9,9 @@ import pytest
 
 from asyncsd import Health, PermissionDeniedError, Query, Registration, TTLCheck
 from asyncsd.backends.etcd import EtcdBackend
-from tests.etcd.running import both, fetched, running
+from tests.etcd.running import both
 from tests.support.etcd import EtcdServer, b64
+from tests.support.running import fetched, running
 
 pytestmark = both
 

@@ -6,8 +6,9 @@ import pytest
 
 from asyncsd import BackendError, Discovery, Query, Registration, TTLCheck
 from asyncsd.backends.etcd import EtcdBackend, _feed, _streams
-from tests.etcd.running import both, fetched, running
+from tests.etcd.running import both
 from tests.support.etcd import EtcdCluster
+from tests.support.running import fetched, running
 from tests.support.toxiproxy import Toxiproxy
 
 pytestmark = pytest.mark.server("etcd")

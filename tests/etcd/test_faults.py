@@ -7,8 +7,9 @@ import pytest
 from asyncsd import BackendError, Discovery, Health, Query, Registration, TTLCheck, UnreachableError
 from asyncsd.backends.etcd import EtcdBackend, _streams
 from asyncsd.testing import FakeClock
-from tests.etcd.running import both, fetched, running, until
+from tests.etcd.running import both
 from tests.support.etcd import EtcdServer
+from tests.support.running import fetched, running, until
 
 pytestmark = pytest.mark.server("etcd")
 

@@ -8,8 +8,9 @@ from asyncsd import Query, UnsupportedError
 from asyncsd.backends import from_url
 from asyncsd.backends.etcd import EtcdBackend
 from asyncsd.backends.etcd._watch import FEW
-from tests.etcd.running import both, fetched
+from tests.etcd.running import both
 from tests.support.etcd import EtcdServer
+from tests.support.running import fetched
 
 pytestmark = pytest.mark.server("etcd")
 

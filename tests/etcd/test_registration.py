@@ -9,8 +9,9 @@ import pytest
 from asyncsd import Health, HTTPCheck, Lease, NotRegisteredError, Registration, TTLCheck, UnsupportedError
 from asyncsd._registration import Record
 from asyncsd.backends.etcd import EtcdBackend
-from tests.etcd.running import both, fetched, running, until
+from tests.etcd.running import both
 from tests.support.etcd import EtcdServer, b64
+from tests.support.running import fetched, running, until
 
 pytestmark = pytest.mark.server("etcd")
 

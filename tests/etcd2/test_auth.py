@@ -8,8 +8,8 @@ import pytest
 
 from asyncsd import PermissionDeniedError, Query, Registration, TTLCheck
 from asyncsd.backends.etcd2 import Etcd2Backend
-from tests.etcd.running import fetched, running
 from tests.support.etcd import V2, EtcdServer
+from tests.support.running import fetched, running
 
 pytestmark = pytest.mark.server("etcd34")
 

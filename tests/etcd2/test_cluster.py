@@ -6,8 +6,8 @@ import pytest
 
 from asyncsd import BackendError, Query, Registration, TTLCheck
 from asyncsd.backends.etcd2 import Etcd2Backend, _backend, _stream
-from tests.etcd.running import fetched, running
 from tests.support.etcd import V2, EtcdCluster
+from tests.support.running import fetched, running
 
 pytestmark = pytest.mark.server("etcd34")
 

@@ -7,8 +7,8 @@ import pytest
 
 from asyncsd import Discovery, Health, Query, Registration, TTLCheck, UnreachableError
 from asyncsd.backends.etcd2 import Etcd2Backend, _stream
-from tests.etcd.running import fetched, running
 from tests.support.etcd import EtcdServer
+from tests.support.running import fetched, running
 
 pytestmark = pytest.mark.server("etcd34")
 

@@ -9,8 +9,8 @@ import pytest
 from asyncsd import Query, RegistryBackend, UnsupportedError
 from asyncsd.backends import from_url
 from asyncsd.backends.etcd2 import Etcd2Backend
-from tests.etcd.running import fetched
 from tests.support.etcd import EtcdServer, call_v2
+from tests.support.running import fetched
 
 pytestmark = pytest.mark.server("etcd34")
 

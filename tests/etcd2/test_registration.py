@@ -21,8 +21,8 @@ from asyncsd import (
 )
 from asyncsd._registration import Record
 from asyncsd.backends.etcd2 import Etcd2Backend
-from tests.etcd.running import fetched, running, until
 from tests.support.etcd import EtcdServer
+from tests.support.running import fetched, running, until
 
 pytestmark = pytest.mark.server("etcd34")
 

@@ -11,9 +11,9 @@ import pytest
 from asyncsd import PermissionDeniedError, Query, Registration, TTLCheck, UnreachableError
 from asyncsd.backends import from_url
 from asyncsd.backends.etcd2 import Etcd2Backend
-from tests.etcd.running import fetched, running
 from tests.support.etcd import V2, EtcdServer, call_v2
 from tests.support.fake_agent import Certificates, make_certificates
+from tests.support.running import fetched, running
 
 pytestmark = pytest.mark.server("etcd34")
 

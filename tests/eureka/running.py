@@ -1,14 +1,9 @@
-"""A registrar that runs, and waiting for what becomes of it."""
+"""Records, and the statuses that are waited for."""
 
-import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from typing import Any
 
-from asyncsd import Instance, Query, Reply
-from asyncsd._checks import TTLCheck
-from asyncsd._registrar import Registrar
-from asyncsd._registration import Record, Registration
+from asyncsd import Instance, Record, Registration, TTLCheck
 
 
 def me(service: str, **values: Any) -> Record:
@@ -16,34 +11,6 @@ def me(service: str, **values: Any) -> Record:
     values = {"port": 80, "check": TTLCheck(ttl=30.0), **values}
     host = values.pop("host", "10.0.0.7")
     return Registration(service=service, **values).record(id=f"{service}-1", host=host)
-
-
-@asynccontextmanager
-async def running(backend: Any, me: Registration, **options: Any) -> AsyncIterator[Registrar]:
-    registrar = Registrar(backend, me, **options)
-    task = asyncio.get_running_loop().create_task(registrar.run())
-    try:
-        async with asyncio.timeout(40):
-            yield registrar
-    finally:
-        task.cancel()
-        await asyncio.wait((task,))
-
-
-async def until(holds: Callable[[], Awaitable[bool]], seconds: float = 20.0) -> None:
-    """Ask a real server again and again until it `holds`."""
-    async with asyncio.timeout(seconds):
-        while not await holds():
-            pass
-
-
-async def fetched(backend: Any, service: str, accept: Callable[[tuple[Instance, ...]], object]) -> Reply:
-    """Fetch on until `accept(instances)`."""
-    async with asyncio.timeout(20):
-        reply: Reply = await backend.fetch(Query(service), None)
-        while not accept(reply.instances):
-            reply = await backend.fetch(Query(service), reply.cursor)
-    return reply
 
 
 def statuses(*wanted: str) -> Callable[[tuple[Instance, ...]], bool]:

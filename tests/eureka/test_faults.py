@@ -6,8 +6,8 @@ import pytest
 
 from asyncsd import Backoff, Discovery, Query, Registration, TTLCheck, UnreachableError
 from asyncsd.backends.eureka import EurekaBackend
-from tests.eureka.running import until
 from tests.support.eureka import EurekaServer
+from tests.support.running import until
 
 pytestmark = pytest.mark.server("eureka")
 

@@ -7,8 +7,9 @@ import pytest
 from asyncsd import PermissionDeniedError, Query
 from asyncsd.backends import from_url
 from asyncsd.backends.eureka import EurekaBackend
-from tests.eureka.running import fetched, me
+from tests.eureka.running import me
 from tests.support.eureka import EurekaServer
+from tests.support.running import fetched
 
 pytestmark = pytest.mark.server("eureka")
 

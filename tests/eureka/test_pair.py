@@ -8,8 +8,9 @@ import pytest
 
 from asyncsd import Health, Query, Registration, TTLCheck
 from asyncsd.backends.eureka import EurekaBackend
-from tests.eureka.running import fetched, me, running, statuses, until
+from tests.eureka.running import me, statuses
 from tests.support.eureka import EurekaPair, EurekaServer
+from tests.support.running import fetched, running, until
 
 pytestmark = pytest.mark.server("eureka")
 

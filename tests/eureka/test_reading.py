@@ -7,8 +7,9 @@ import pytest
 
 from asyncsd import Health, Query, UnsupportedError
 from asyncsd.backends.eureka import EurekaBackend
-from tests.eureka.running import fetched, me, statuses
+from tests.eureka.running import me, statuses
 from tests.support.eureka import EurekaServer
+from tests.support.running import fetched
 
 pytestmark = pytest.mark.server("eureka")
 

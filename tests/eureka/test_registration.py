@@ -20,8 +20,9 @@ from asyncsd import (
     UnsupportedError,
 )
 from asyncsd.backends.eureka import EurekaBackend
-from tests.eureka.running import fetched, me, running, statuses, until
+from tests.eureka.running import me, statuses
 from tests.support.eureka import EurekaServer
+from tests.support.running import fetched, running, until
 
 pytestmark = pytest.mark.server("eureka")
 

@@ -6,9 +6,10 @@ from aiohttp import web
 
 from asyncsd import Registration, TTLCheck
 from asyncsd.backends.eureka import EurekaBackend
-from tests.eureka.running import fetched, running, statuses, until
+from tests.eureka.running import statuses
 from tests.support.eureka import EurekaServer, SpringProgram
 from tests.support.process import free_ports
+from tests.support.running import fetched, running, until
 
 pytestmark = pytest.mark.server("eureka")
 

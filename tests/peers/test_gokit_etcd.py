@@ -9,9 +9,9 @@ import pytest
 from asyncsd import Health, Registration, TTLCheck
 from asyncsd.backends.etcd import EtcdBackend
 from tests.e2e.support import eventually
-from tests.etcd.running import fetched
 from tests.support.etcd import EtcdServer
 from tests.support.process import Process
+from tests.support.running import fetched
 
 pytestmark = pytest.mark.server("gokit-etcd")
 
