@@ -5,7 +5,6 @@ import ssl
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
-from typing import Any
 
 import grpc.aio
 from aiohttp import web
@@ -20,15 +19,6 @@ STATUS = health_pb2.HealthCheckResponse
 @asynccontextmanager
 async def http_server(tls: ssl.SSLContext | None = None) -> AsyncIterator[str]:
     """A server whose paths answer in all ways that a check may meet; gives "127.0.0.1:port"."""
-    loop = asyncio.get_running_loop()
-    handler = loop.get_exception_handler()
-
-    def but_handshakes(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-        # A handshake that its client breaks off is what a test is about.
-        if "transport creation for incoming connection" not in context["message"]:
-            (handler or asyncio.AbstractEventLoop.default_exception_handler)(loop, context)
-
-    loop.set_exception_handler(but_handshakes)
     app = web.Application()
     app.router.add_route("*", "/{path:.*}", _answer)
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.01, handler_cancellation=True)
@@ -38,7 +28,6 @@ async def http_server(tls: ssl.SSLContext | None = None) -> AsyncIterator[str]:
         yield f"127.0.0.1:{runner.addresses[0][1]}"
     finally:
         await runner.cleanup()
-        loop.set_exception_handler(handler)
 
 
 async def _answer(request: web.Request) -> web.StreamResponse:

@@ -5,7 +5,7 @@ import ssl
 import subprocess
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import NamedTuple, Self
 
 from aiohttp import web
 
@@ -62,15 +62,11 @@ class FakeAgent:
         self.handle = hold
 
     async def __aenter__(self) -> Self:
-        self._loop = asyncio.get_running_loop()
-        self._handler = self._loop.get_exception_handler()
-        self._loop.set_exception_handler(self._but_handshakes)
         await self.start()
         return self
 
     async def __aexit__(self, *exc_info: object) -> None:
         await self.stop()
-        self._loop.set_exception_handler(self._handler)
 
     async def start(self) -> None:
         """Listen, again too."""
@@ -86,11 +82,6 @@ class FakeAgent:
     async def stop(self) -> None:
         """Refuse connections, and close those that stand."""
         await self._runner.cleanup()
-
-    def _but_handshakes(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-        """A handshake that its client breaks off is what the test is about."""
-        if "transport creation for incoming connection" not in context["message"]:
-            (self._handler or asyncio.AbstractEventLoop.default_exception_handler)(loop, context)
 
     async def _take(self, request: web.Request) -> web.StreamResponse:
         path = request.raw_path.partition("?")[0]
