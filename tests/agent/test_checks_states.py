@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from tests.agent.parity import Answer, Both
+from tests.agent.parity import PATIENCE, Answer, Both, Client
 from tests.support.fake_agent import Asked, FakeAgent
 
 pytestmark = pytest.mark.server("consul")
@@ -21,6 +21,26 @@ def ttl(name: str, seconds: str = "60s", **more: Any) -> dict[str, Any]:
 async def register(both: Both, *checks: dict[str, Any]) -> None:
     for check in checks:
         await both.put("/v1/agent/check/register", check)
+
+
+async def register_alias(both: Both, name: str, service: str) -> None:
+    """Register an alias, until it has said something.
+
+    A Consul enters a check after it has started it, and drops what an alias has said before that. The alias
+    says it again after a minute, or when it is registered again.
+    """
+    check = {"Name": name, "ServiceID": "aliases", "AliasService": service}
+
+    async def registered(client: Client) -> Answer:
+        while True:
+            answer = await client.put("/v1/agent/check/register", check)
+            for _ in range(50):
+                if _states(await client.get(CHECKS))[name][1]:
+                    return answer
+                await asyncio.sleep(0.02)
+
+    async with asyncio.timeout(PATIENCE):
+        await both.each(registered)
 
 
 async def states(both: Both) -> dict[str, tuple[str, str]]:
@@ -92,8 +112,7 @@ async def test_alias_follows_the_worst_of_what_it_aliases(both: Both) -> None:
     # On a service of their own: as checks of the node they would follow each other, in Consul without end.
     # And by service alone: with a node, a Consul takes a minute to deregister it, or ends if it isn't there.
     for service in ("web1", "bare", "nobody"):
-        check = {"Name": f"like {service}", "ServiceID": "aliases", "AliasService": service}
-        await register(both, check)
+        await register_alias(both, f"like {service}", service)
     said = await until(both, **{"like web1": "passing", "like bare": "passing", "like nobody": "critical"})
     assert said["like web1"] == ("passing", "All checks passing.")
     assert said["like bare"] == ("passing", "No checks found.")
