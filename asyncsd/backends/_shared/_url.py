@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 from urllib.parse import parse_qsl
 
-__all__ = ["RegistryURL", "flag", "parse_url"]
+__all__ = ["SECRETS", "SERVERS", "RegistryURL", "flag", "parse_url"]
 
 _NUMBERS: dict[object, str] = {float: "is a number", int: "is a whole number"}
 
@@ -22,6 +22,23 @@ def flag(text: str) -> bool:
     if text.lower() not in ("true", "false"):
         raise ValueError("is true or false")
     return text.lower() == "true"
+
+
+SERVERS: Mapping[str, Callable[[str], Any]] = {
+    "user": str,
+    "password_file": str,
+    "tls": flag,
+    "ca": str,
+    "cert": str,
+    "key": str,
+    "verify": flag,
+    "wait": float,
+    "timeout": float,
+    "connect_timeout": float,
+}
+"""The parameters of every backend whose servers know users and TLS."""
+
+SECRETS = {"password": "password_file"}
 
 
 def parse_url(

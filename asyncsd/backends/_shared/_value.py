@@ -10,7 +10,7 @@ from asyncsd._models import Instance, Status
 from asyncsd._registration import Record
 from asyncsd._values import Meta, as_host, as_port
 
-__all__ = ["Readings", "instance_of", "owner_of", "status_of", "value_of"]
+__all__ = ["Readings", "instance_of", "owner_of", "status_of", "tags_by_service", "value_of"]
 
 K = TypeVar("K")
 
@@ -97,6 +97,14 @@ def instance_of(service: str, id: str, value: bytes) -> Instance | None:
         )
     except (ValueError, TypeError, RecursionError):  # What msgspec and the codec raise are ValueErrors.
         return None
+
+
+def tags_by_service(instances: Iterable[Instance]) -> dict[str, tuple[str, ...]]:
+    """The names of the services that have instances, in order, each with all tags of its instances."""
+    services: dict[str, set[str]] = {}
+    for instance in instances:
+        services.setdefault(instance.service, set()).update(instance.tags)
+    return {service: tuple(sorted(tags)) for service, tags in sorted(services.items())}
 
 
 def _address(value: bytes) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from asyncsd.backends._shared._lifetime import Lifetime
 from asyncsd.backends._shared._local import LocalHost
 from asyncsd.backends._shared._refusals import refuse_unknown
 from asyncsd.backends._shared._tls import TLS, File
+from asyncsd.backends._shared._value import tags_by_service
 
 from ._keys import Decoder, Keys, Span
 from ._login import Login
@@ -157,13 +158,9 @@ class EtcdBackend:
         """The names of all services under the prefix, with their tags; waits as `fetch` does."""
         async with self._lifetime.call():
             found = await self._changed(self._keys.all, cursor)
-        services: dict[str, set[str]] = {}
         instances, _ = self._decoder.decode(self._keys.all, found.kvs)
-        for instance in instances:
-            services.setdefault(instance.service, set()).update(instance.tags)
         revision = found.header.revision
-        told = {service: tuple(sorted(tags)) for service, tags in sorted(services.items())}
-        return Names(told, cursor=revision, index=revision)
+        return Names(tags_by_service(instances), cursor=revision, index=revision)
 
     async def local_host(self) -> str:
         """The address by which this machine reaches the cluster.

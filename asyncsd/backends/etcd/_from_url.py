@@ -1,27 +1,12 @@
 """An EtcdBackend from a URL, for configuration."""
 
-from collections.abc import Callable
-from typing import Any
 from urllib.parse import unquote
 
-from asyncsd.backends._shared._url import flag, parse_url
+from asyncsd.backends._shared._url import SECRETS, SERVERS, parse_url
 
 from ._backend import EtcdBackend
 
 __all__ = ["from_url"]
-
-_PARAMETERS: dict[str, Callable[[str], Any]] = {
-    "user": str,
-    "password_file": str,
-    "tls": flag,
-    "ca": str,
-    "cert": str,
-    "key": str,
-    "verify": flag,
-    "wait": float,
-    "timeout": float,
-    "connect_timeout": float,
-}
 
 
 def from_url(url: str) -> EtcdBackend:
@@ -34,8 +19,8 @@ def from_url(url: str) -> EtcdBackend:
         url,
         what="an etcd URL",
         schemes=("etcd",),
-        parameters=_PARAMETERS,
-        secrets={"password": "password_file"},
+        parameters=SERVERS,
+        secrets=SECRETS,
     )
     protocol = "https" if options.pop("tls", False) else "http"
     hosts, _, prefix = where.partition("/")

@@ -21,7 +21,7 @@ from asyncsd.backends._shared._lifetime import Lifetime
 from asyncsd.backends._shared._local import LocalHost
 from asyncsd.backends._shared._refusals import refuse_unknown
 from asyncsd.backends._shared._tls import TLS, File
-from asyncsd.backends._shared._value import Readings
+from asyncsd.backends._shared._value import Readings, tags_by_service
 
 from ._answers import Answer, MissingError, Node, UnavailableError
 from ._keys import Keys
@@ -169,11 +169,8 @@ class Etcd2Backend:
         """The names of all services under the prefix, with their tags; waits as `fetch` does."""
         async with self._lifetime.call():
             answer = await self._changed(self._keys.root, cursor, exact=cursor is None)
-        services: dict[str, set[str]] = {}
-        for instance in self._read(self._keys.root, answer)[0]:
-            services.setdefault(instance.service, set()).update(instance.tags)
-        told = {service: tuple(sorted(tags)) for service, tags in sorted(services.items())}
-        return Names(told, cursor=answer.index, index=answer.index)
+        instances, _ = self._read(self._keys.root, answer)
+        return Names(tags_by_service(instances), cursor=answer.index, index=answer.index)
 
     async def local_host(self) -> str:
         """The address by which this machine reaches the cluster.

@@ -1,30 +1,11 @@
 """An EurekaBackend from a URL, for configuration."""
 
-from collections.abc import Callable
-from typing import Any
-
-from asyncsd.backends._shared._url import flag, parse_url
+from asyncsd.backends._shared._url import SECRETS, SERVERS, flag, parse_url
 
 from ._backend import EurekaBackend
 from ._servers import PORT
 
 __all__ = ["from_url"]
-
-_PARAMETERS: dict[str, Callable[[str], Any]] = {
-    "tls": flag,
-    "zone": str,
-    "prefer_ip": flag,
-    "user": str,
-    "password_file": str,
-    "ca": str,
-    "cert": str,
-    "key": str,
-    "verify": flag,
-    "interval": float,
-    "wait": float,
-    "timeout": float,
-    "connect_timeout": float,
-}
 
 
 def from_url(url: str) -> EurekaBackend:
@@ -38,8 +19,8 @@ def from_url(url: str) -> EurekaBackend:
         url,
         what="a Eureka URL",
         schemes=("eureka",),
-        parameters=_PARAMETERS,
-        secrets={"password": "password_file"},
+        parameters={**SERVERS, "zone": str, "prefer_ip": flag, "interval": float},
+        secrets=SECRETS,
     )
     protocol = "https" if parsed.options.pop("tls", False) else "http"
     hosts, _, path = parsed.where.partition("/")

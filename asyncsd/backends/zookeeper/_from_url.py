@@ -1,29 +1,12 @@
 """A ZooKeeperBackend from a URL, for configuration."""
 
-from collections.abc import Callable
-from typing import Any
 from urllib.parse import unquote
 
-from asyncsd.backends._shared._url import flag, parse_url
+from asyncsd.backends._shared._url import SECRETS, SERVERS, parse_url
 
 from ._backend import ZooKeeperBackend
 
 __all__ = ["from_url"]
-
-_PARAMETERS: dict[str, Callable[[str], Any]] = {
-    "user": str,
-    "password_file": str,
-    "prefix": str,
-    "session_timeout": float,
-    "tls": flag,
-    "ca": str,
-    "cert": str,
-    "key": str,
-    "verify": flag,
-    "wait": float,
-    "timeout": float,
-    "connect_timeout": float,
-}
 
 
 def from_url(url: str) -> ZooKeeperBackend:
@@ -37,8 +20,8 @@ def from_url(url: str) -> ZooKeeperBackend:
         url,
         what="a ZooKeeper URL",
         schemes=("zk",),
-        parameters=_PARAMETERS,
-        secrets={"password": "password_file"},
+        parameters={**SERVERS, "prefix": str, "session_timeout": float},
+        secrets=SECRETS,
     )
     hosts, _, chroot = where.partition("/")
     prefix = options.pop("prefix", "/services")
