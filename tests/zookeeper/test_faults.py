@@ -40,7 +40,7 @@ async def test_killed_and_restarted_nothing_is_lost(
     mortal: ZooKeeper, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(1)
-    async with hasty(mortal.host, session_timeout=10.0) as backend, registered(backend):
+    async with hasty(mortal.host, session_timeout=40.0) as backend, registered(backend):
         async with watched(backend) as events:
             await event(events, lambda e: ids(e) == ["one"] and not e.stale)
             owner = await until_stands(mortal)
