@@ -22,6 +22,7 @@ clientPortAddress=127.0.0.1
 admin.enableServer=false
 4lw.commands.whitelist=*
 maxClientCnxns=0
+maxSessionTimeout=30000
 """
 
 

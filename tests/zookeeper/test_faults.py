@@ -39,8 +39,9 @@ async def until_read(backend: ZooKeeperBackend) -> None:
 async def test_killed_and_restarted_nothing_is_lost(
     mortal: ZooKeeper, caplog: pytest.LogCaptureFixture
 ) -> None:
+    """A server that starts on a busy machine may take a connection and forget it: half a session is waited then."""
     caplog.set_level(1)
-    async with hasty(mortal.host, session_timeout=40.0) as backend, registered(backend):
+    async with hasty(mortal.host, session_timeout=20.0) as backend, registered(backend):
         async with watched(backend) as events:
             await event(events, lambda e: ids(e) == ["one"] and not e.stale)
             owner = await until_stands(mortal)
@@ -58,7 +59,8 @@ async def test_killed_and_restarted_nothing_is_lost(
     }
     where = f"zk://{mortal.host}/services"
     connected, lost = f"connected to ZooKeeper at {where}", f"the connection to ZooKeeper at {where} is lost"
-    assert told(caplog) == [connected, lost, connected], "one line for each change"
+    anew = f"no connection to ZooKeeper at {where} yet"
+    assert [line for line in told(caplog) if line != anew] == [connected, lost, connected], "one for each change"
 
 
 def told(caplog: pytest.LogCaptureFixture) -> list[str]:
