@@ -88,9 +88,18 @@ types: $(VENV)/.installed ## mypy --strict, pyright strict, and how much of the 
 	$(BIN)/pyright --pythonpath $(BIN)/python
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/pyright --ignoreexternal --verifytypes asyncsd
 
+BENCH_ARGS ?=
+FIGURES := build/bench
+
 .PHONY: bench
-bench: $(VENV)/.installed ## every benchmark, each beside its floor
-	@for file in benchmarks/bench_*.py; do echo "== $$file"; $(BIN)/python "$$file" || exit; done
+bench: $(VENV)/.installed ## every benchmark, each beside its floor and its peers; the figures as JSON go to build/bench
+	@for file in benchmarks/bench_*.py; do \
+	  echo "== $$file"; $(BIN)/python "$$file" --json "$(FIGURES)/$$(basename "$$file" .py).json" $(BENCH_ARGS) || exit; \
+	done
+
+.PHONY: bench-page
+bench-page: $(VENV)/.installed ## put the figures of the last `make bench` into docs/performance.md
+	$(BIN)/python benchmarks/page.py $(FIGURES) docs/performance.md
 
 .PHONY: servers
 servers: ## build the real servers that tests use, into the cache
