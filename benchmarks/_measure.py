@@ -129,8 +129,8 @@ class Report:
         """A table; `floors` names for a row the row that it is compared with.
 
         The ratio is that of the least: what else runs on the machine can only add to a time. For a rate, or
-        a time that has chance in it, it is that of the medians (`by`). `goals` are the most that a row's ratio
-        should be, `limits` the most that its figure (`by`) should be, in `unit`.
+        a time that has chance in it, it is that of the medians (`by`). `goals` are the most that a ratio
+        should be, `limits` the most that a figure (`by`) should be, in `unit`.
         Where "most" is a percentile, `columns` says so.
         """
         rows: dict[str, dict[str, Any]] = {}
