@@ -92,7 +92,7 @@ BENCH_ARGS ?=
 FIGURES := build/bench
 
 .PHONY: bench
-bench: $(VENV)/.installed ## every benchmark, each beside its floor and its peers; the figures as JSON go to build/bench
+bench: $(VENV)/.installed .venv-py-consul/.installed ## every benchmark, each beside its floor and its peers; the figures as JSON go to build/bench
 	@for file in benchmarks/bench_*.py; do \
 	  echo "== $$file"; $(BIN)/python "$$file" --json "$(FIGURES)/$$(basename "$$file" .py).json" $(BENCH_ARGS) || exit; \
 	done

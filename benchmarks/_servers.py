@@ -10,10 +10,10 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 from tests.support.consul import AgentProcess, ConsulAgent, EmbeddedAgent
 from tests.support.etcd import V2, EtcdServer
 from tests.support.eureka import EurekaServer
-from tests.support.process import missing
+from tests.support.process import find, missing
 from tests.support.zookeeper import ZooKeeper
 
-__all__ = ["URLS", "AgentProcess", "ConsulAgent", "EmbeddedAgent", "missing", "need"]
+__all__ = ["URLS", "AgentProcess", "ConsulAgent", "EmbeddedAgent", "find", "missing", "need"]
 
 
 def need(*names: str) -> None:

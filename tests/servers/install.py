@@ -48,6 +48,7 @@ SERVERS: tuple[Server, ...] = (
     GoServer("toxiproxy", "github.com/Shopify/toxiproxy/v2/cmd/server"),
     GoServer("consul", "github.com/hashicorp/consul"),
     GoServer("gokit"),
+    GoServer("gokit-watch", "./watch", module="gokit"),
     GoServer("gokit-etcd"),
     GoServer("gokit-zk"),
     GoServer("etcd", "go.etcd.io/etcd/server/v3"),

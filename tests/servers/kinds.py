@@ -36,22 +36,28 @@ class Server(Protocol):
 class GoServer:
     """A program of a Go module; `name`/go.mod and go.sum, beside this file, pin all that goes into it.
 
-    Without a `package` it is the one whose files stand there too.
+    Without a `package` it is the one whose files stand there too; one of another's folder has its `module`.
     """
 
     name: str
     package: str = "."
+    module: str = ""
+
+    @property
+    def folder(self) -> Path:
+        return HERE / (self.module or self.name)
 
     @property
     def sources(self) -> Sequence[Path | str]:
-        folder = HERE / self.name
-        return (folder / "go.mod", folder / "go.sum", *sorted(folder.glob("*.go")), self.package)
+        pinned = (self.folder / "go.mod", self.folder / "go.sum")
+        own = self.folder / self.package if self.package.startswith(".") else self.folder
+        return (*pinned, *sorted(own.glob("*.go")), self.package)
 
     def build(self, target: Path, log: Path) -> None:
         # Read-only: what isn't pinned in the two files fails the build instead of changing them.
         environment = {**os.environ, "GOFLAGS": "-mod=readonly -buildvcs=false", "GOWORK": "off"}
         command = [go(), "build", "-ldflags=-s -w", "-o", str(target), self.package]
-        run(command, log, cwd=HERE / self.name, env=environment)
+        run(command, log, cwd=self.folder, env=environment)
 
 
 @dataclass(frozen=True)
