@@ -42,7 +42,7 @@ async def test_maintenance_by_hand_is_respected_and_a_deregistration_is_undone(
         loop = asyncio.get_running_loop()
         began = loop.time()
         await seen.until(lambda event: fresh(2)(event) and two.id in {i.id for i in event.snapshot or ()})
-        assert loop.time() - began < 3.0, "no heartbeat is due for ten seconds"
+        assert loop.time() - began < 8.0, "no heartbeat is due for ten seconds"
         calls.answered.clear()
         await eventually(lambda: len(calls.answered) == 2)
         assert not calls.failed

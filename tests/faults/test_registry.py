@@ -74,7 +74,7 @@ async def watching(agent: Registry, client: Client, **options: Any) -> AsyncGene
             began = time.monotonic()
             task.cancel()
             await asyncio.wait([task])
-    assert time.monotonic() - began < 1.0, "it should have closed at once"
+    assert time.monotonic() - began < 5.0, "it should have closed at once"
 
 
 def ids(event: Event) -> str:

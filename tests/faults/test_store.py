@@ -152,7 +152,7 @@ async def test_a_program_that_starts_with_its_registry_down_goes_on_where_the_ki
         users = sd.balancer("users", RoundRobin())
         async with users.acquire(timeout=5.0) as first:
             assert first.id in "ab"
-        assert time.monotonic() - began < 1.0
+        assert time.monotonic() - began < 3.0
         assert {users.pick().port, users.pick().port} == {9000, 9001}
         async with sd.watch("users") as events:
             event = await until(events, "stored")
@@ -185,7 +185,7 @@ async def test_a_registry_that_takes_requests_and_answers_none_is_waited_for_a_s
                 began = time.monotonic()
                 event = await events.get()
                 assert (event.reason, event.error, ids(event)) == ("stored", None, ["a", "b"])
-                assert 0.9 < time.monotonic() - began < 3.0
+                assert 0.9 < time.monotonic() - began < 8.0
                 assert events.health().state == "starting"
                 agent.thaw()
                 event = await until(events, "recovered")

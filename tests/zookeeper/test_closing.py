@@ -53,7 +53,7 @@ async def test_a_frozen_server_is_given_a_second(server: ZooKeeper, caplog: pyte
         asking = asyncio.create_task(backend.fetch(Query("greeter"), None))
         await asyncio.sleep(0.05)
         began = time.monotonic()
-    assert time.monotonic() - began < 3.0
+    assert time.monotonic() - began < 8.0
     with pytest.raises(ClosedError):
         await asking
     told = [record for record in caplog.records if record.levelno == logging.WARNING]
@@ -65,7 +65,7 @@ async def test_a_server_that_isnt_there_is_not_waited_for() -> None:
         asking = asyncio.create_task(backend.fetch(Query("greeter"), None))
         await asyncio.sleep(0.2)
         began = time.monotonic()
-    assert time.monotonic() - began < 1.0
+    assert time.monotonic() - began < 2.5
     with pytest.raises(ClosedError):
         await asking
 
@@ -82,7 +82,7 @@ async def test_a_server_that_takes_connections_and_says_nothing_is_not_waited_fo
         async with no_thread_stays(), ZooKeeperBackend(host):
             await taken.wait()
             began = time.monotonic()
-        assert time.monotonic() - began < 1.0
+        assert time.monotonic() - began < 2.5
     finally:
         listener.close()
         for writer in writers:

@@ -39,7 +39,7 @@ async def until_read(backend: ZooKeeperBackend) -> None:
 async def test_killed_and_restarted_nothing_is_lost(
     mortal: ZooKeeper, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A server that starts on a busy machine may take a connection and forget it: half a session is waited then."""
+    """A server that starts on a busy machine may forget a connection: half a session is waited then."""
     caplog.set_level(1)
     async with hasty(mortal.host, session_timeout=20.0) as backend, registered(backend):
         async with watched(backend) as events:
@@ -60,7 +60,8 @@ async def test_killed_and_restarted_nothing_is_lost(
     where = f"zk://{mortal.host}/services"
     connected, lost = f"connected to ZooKeeper at {where}", f"the connection to ZooKeeper at {where} is lost"
     anew = f"no connection to ZooKeeper at {where} yet"
-    assert [line for line in told(caplog) if line != anew] == [connected, lost, connected], "one for each change"
+    lines = [line for line in told(caplog) if line != anew]
+    assert lines == [connected, lost, connected], "one line for each change"
 
 
 def told(caplog: pytest.LogCaptureFixture) -> list[str]:
@@ -116,7 +117,7 @@ async def test_frozen_hundreds_of_requests_dont_hold_up_the_loop(server: ZooKeep
         began = time.monotonic()
         for _ in range(20):
             await asyncio.sleep(0.01)
-        assert time.monotonic() - began < 4.0, "kazoo would wait for 6 s until it gives the server up"
+        assert time.monotonic() - began < 5.5, "kazoo would wait for 6 s until it gives the server up"
         answers = await asyncio.gather(*asking, return_exceptions=True)
         assert {type(answer) for answer in answers} == {UnreachableError}
 
@@ -164,7 +165,7 @@ async def test_a_process_that_dies_is_gone_when_its_session_is(server: ZooKeeper
             await process.wait()
         began = time.monotonic()
         await event(events, lambda e: not ids(e))
-        assert time.monotonic() - began < 6.0
+        assert time.monotonic() - began < 12.0
 
 
 async def test_what_a_dead_process_left_is_taken_over_without_absence(server: ZooKeeper) -> None:
