@@ -1,15 +1,28 @@
-"""Picks of every policy, beside what one would write by hand."""
+"""Picks of every policy, beside what one would write by hand, and beside go-kit's.
+
+go-kit's are timed by a program in Go that takes its turn in each round. The Python clients of Consul have no
+balancer.
+"""
 
 import itertools
+import json
 import random
-from collections.abc import Callable, Sequence
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
-from _measure import Report, measure, measure_async, run
+from _measure import Async, Figure, Report, Sync, figure, measure, measure_async, run
+from _servers import find
 
-from asyncsd import Event, Instance, Query, Retry, Snapshot
+from asyncsd import Event, Instance, Policy, Query, Retry, Snapshot
 from asyncsd.balance import Balancer, LeastOutstanding, PeakEWMA, Random, RoundRobin
 
 SIZES = (3, 100, 1_000, 10_000)
+HELD_SIZES = (3, 100, 10_000)
+POLICIES: tuple[Policy, ...] = (RoundRobin(), Random(), LeastOutstanding(), PeakEWMA())
+HELD_MOST = 2_000
+"""Nanoseconds that a call which is held may cost more than a pick."""
 
 
 def made(count: int) -> Event:
@@ -19,6 +32,12 @@ def made(count: int) -> Event:
         for number in range(count)
     ]
     return Event(query, Snapshot.of(query, instances))
+
+
+def fed(policy: Policy, event: Event) -> Balancer[Instance]:
+    balancer = Balancer(policy)
+    balancer.feed(event)
+    return balancer
 
 
 class ListAndCounter:
@@ -59,17 +78,16 @@ class TwoChoices:
         return one.instance if one.load <= two.load else two.instance
 
 
-def picks(event: Event) -> dict[str, Callable[[], object]]:
+def picks(event: Event) -> dict[str, Sync]:
     assert event.snapshot is not None
     instances = event.snapshot.instances
-    candidates: dict[str, Callable[[], object]] = {
+    candidates: dict[str, Sync] = {
         "next(cycle)": itertools.cycle(instances).__next__,
         "list and counter": ListAndCounter(instances).pick,
         "two choices": TwoChoices(instances).pick,
     }
-    for policy in (RoundRobin(), Random(), LeastOutstanding(), PeakEWMA()):
-        balancer = Balancer(policy)
-        balancer.feed(event)
+    for policy in POLICIES:
+        balancer = fed(policy, event)
         candidates[type(policy).__name__] = balancer.pick
     return candidates
 
@@ -80,46 +98,138 @@ PICK_FLOORS = {
     "LeastOutstanding": "two choices",
     "PeakEWMA": "two choices",
 }
+PICK_GOALS = {"RoundRobin": 1.5, "PeakEWMA": 2.5}
 
 
-async def calls(report: Report) -> None:
+class GoKit:
+    """The program that times go-kit's balancers; without it, there are no figures of them."""
+
+    def __init__(self, process: "subprocess.Popen[str] | None") -> None:
+        self._process = process
+
+    def round(self, size: int) -> dict[str, float]:
+        """Nanoseconds a call of each, in one round."""
+        if self._process is None:
+            return {}
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        print(size, file=self._process.stdin, flush=True)
+        found: dict[str, float] = json.loads(self._process.stdout.readline())
+        return {f"go-kit, {name}": found[name] for name in ("round robin", "random", "retry")}
+
+
+@contextmanager
+def gokit() -> Iterator[GoKit]:
+    program = find("gokit-picks")
+    if program is None:
+        print("left out: gokit-picks isn't there (make servers)", file=sys.stderr)
+        yield GoKit(None)
+        return
+    with subprocess.Popen([program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        yield GoKit(process)
+
+
+def all_picks(report: Report, peer: GoKit) -> None:
+    """Every size in every round, so that how they grow is told by one and the same time."""
+    candidates = {size: picks(made(size)) for size in SIZES}
+    samples: dict[int, dict[str, list[float]]] = {size: {} for size in SIZES}
+    for _ in range(report.rounds):
+        for size in SIZES:
+            found = {name: one.least for name, one in measure(candidates[size], rounds=1).items()}
+            for name, took in (found | peer.round(size)).items():
+                samples[size].setdefault(name, []).append(took)
+    figures = {size: {name: figure(took) for name, took in samples[size].items()} for size in SIZES}
+    for size in SIZES:
+        report.add(f"picks, {size:,} instances", figures[size], floors=PICK_FLOORS, goals=PICK_GOALS)
+    few, many = SIZES[0], SIZES[-1]
+    report.add(
+        f"picks, {many:,} instances over {few}",
+        {name: over(figures[many][name], figures[few][name]) for name in figures[few]},
+        floors=PICK_FLOORS,
+        unit="times",
+        columns="by the least, by the medians, by the most",
+    )
+
+
+def over(one: Figure, other: Figure) -> Figure:
+    return Figure(*(a / b for a, b in zip(one, other, strict=True)))
+
+
+def beyond(one: Figure, other: Figure) -> Figure:
+    return Figure(*(a - b for a, b in zip(one, other, strict=True)))
+
+
+def picked(balancer: Balancer[Instance]) -> Async:
+    async def pick() -> None:
+        balancer.pick()
+
+    return pick
+
+
+def acquired(balancer: Balancer[Instance]) -> Async:
+    async def acquire() -> None:
+        async with balancer.acquire():
+            pass
+
+    return acquire
+
+
+def leased(balancer: Balancer[Instance]) -> Async:
+    async def lease() -> None:
+        async with balancer.lease():
+            pass
+
+    return lease
+
+
+async def held(report: Report) -> None:
+    """What a call that is held, and given back, costs more than a pick."""
+    for size in HELD_SIZES:
+        event = made(size)
+        candidates: dict[str, Async] = {}
+        for policy in POLICIES:
+            balancer = fed(policy, event)
+            name = type(policy).__name__
+            candidates |= {name: acquired(balancer), f"{name}.pick": picked(balancer)}
+        figures = await measure_async(candidates, rounds=report.rounds)
+        names = [type(policy).__name__ for policy in POLICIES]
+        report.add(
+            f"acquire with its release, over a pick, {size:,} instances",
+            {name: beyond(figures[name], figures[f"{name}.pick"]) for name in names},
+            floors={},
+            limits=dict.fromkeys(names, HELD_MOST),
+        )
+
+
+async def calls(report: Report, peer: GoKit) -> None:
     """What a held call adds to a pick, and `call` to an await."""
 
     async def work(_: Instance) -> None:
         return None
 
+    size = 100
     for policy in (RoundRobin(), PeakEWMA()):
-        balancer = Balancer(policy)
-        balancer.feed(made(100))
+        balancer = fed(policy, made(size))
         instance = balancer.pick()
         retry = Retry(attempts=3, timeout=5.0, on=(OSError,))
-
-        async def pick(balancer: Balancer[Instance] = balancer) -> None:
-            balancer.pick()
-
-        async def acquire(balancer: Balancer[Instance] = balancer) -> None:
-            async with balancer.acquire():
-                pass
-
-        async def lease(balancer: Balancer[Instance] = balancer) -> None:
-            async with balancer.lease():
-                pass
-
-        figures = await measure_async(
-            {
-                "pick": pick,
-                "acquire": acquire,
-                "lease": lease,
-                "await fn(instance)": lambda instance=instance: work(instance),
-                "call": lambda balancer=balancer: balancer.call(work),
-                "call, Retry": lambda balancer=balancer, retry=retry: balancer.call(work, retry=retry),
-            },
-            rounds=report.rounds,
-        )
         floor = "await fn(instance)"
+        candidates: dict[str, Async] = {
+            "pick": picked(balancer),
+            "acquire": acquired(balancer),
+            "lease": leased(balancer),
+            floor: lambda instance=instance: work(instance),
+            "call": lambda balancer=balancer: balancer.call(work),
+            "call, Retry": lambda balancer=balancer, retry=retry: balancer.call(work, retry=retry),
+        }
+        samples: dict[str, list[float]] = {}
+        for _ in range(report.rounds):
+            found = {name: one.least for name, one in (await measure_async(candidates, rounds=1)).items()}
+            found |= {name: took for name, took in peer.round(size).items() if "retry" in name}
+            for name, took in found.items():
+                samples.setdefault(name, []).append(took)
         report.add(
-            f"calls, {policy!r}, 100 instances",
-            figures,
+            f"calls, {policy!r}, {size} instances",
+            {name: figure(took) for name, took in samples.items()},
             floors={"acquire": "pick", "lease": "pick", "call": floor, "call, Retry": floor},
         )
 
@@ -132,7 +242,7 @@ def updates(report: Report, size: int) -> None:
     fewer = instances[: size // 2] + instances[size // 2 + 1 :]
     second = Event(first.query, Snapshot.of(first.query, fewer))
     candidates: dict[str, Callable[[], object]] = {}
-    for policy in (RoundRobin(), Random(), LeastOutstanding(), PeakEWMA()):
+    for policy in POLICIES:
         balancer = Balancer(policy)
         turns = itertools.cycle((first, second))
         candidates[type(policy).__name__] = lambda balancer=balancer, turns=turns: balancer.feed(next(turns))
@@ -141,11 +251,10 @@ def updates(report: Report, size: int) -> None:
 
 def main() -> None:
     report = Report(__doc__ or "")
-    for size in SIZES:
-        report.add(
-            f"picks, {size:,} instances", measure(picks(made(size)), rounds=report.rounds), floors=PICK_FLOORS
-        )
-    run(lambda: calls(report))
+    with gokit() as peer:
+        all_picks(report, peer)
+        run(lambda: calls(report, peer))
+    run(lambda: held(report))
     for size in SIZES:
         updates(report, size)
     report.close()

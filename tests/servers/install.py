@@ -49,6 +49,7 @@ SERVERS: tuple[Server, ...] = (
     GoServer("consul", "github.com/hashicorp/consul"),
     GoServer("gokit"),
     GoServer("gokit-watch", "./watch", module="gokit"),
+    GoServer("gokit-picks", "./picks", module="gokit"),
     GoServer("gokit-etcd"),
     GoServer("gokit-zk"),
     GoServer("etcd", "go.etcd.io/etcd/server/v3"),
