@@ -133,11 +133,12 @@ async def register(call: Call) -> web.Response:
     """Enter a node, and a service and checks on it."""
     entry = await _entry(call, parse_registration)
     catalog = call.registry.catalog
-    standing = catalog.node(entry.node.node).value
-    node = standing[0] if standing and entry.keep_node else entry.node
-    known = {service.id for service in (*entry.services, *(standing[1] if standing else ()))}
+    standing = catalog.node(entry.node.node).value if entry.keep_node else None
+    node = entry.node if standing is None else standing[0]
+    known = catalog.services_on(node.node)
+    entered = {service.id for service in entry.services}
     for check in entry.checks:
-        if check.service_id and check.service_id not in known:
+        if check.service_id and check.service_id not in entered and check.service_id not in known:
             text = f"Unknown service ID '{check.service_id}' for check ID '{check.check_id}'"
             raise HTTPError(500, text)
     catalog.register(node, entry.services, entry.checks)
