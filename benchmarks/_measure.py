@@ -113,6 +113,7 @@ class Report:
         self.rounds: int = self.options.rounds
         self._began = time.monotonic()
         self._tables: dict[str, dict[str, Any]] = {}
+        self._kept: dict[str, object] = {}
 
     def add(
         self,
@@ -148,6 +149,10 @@ class Report:
         self._tables[title] = table
         _print(title, table)
 
+    def keep(self, name: str, value: object) -> None:
+        """Have `value` in the JSON, and in no table."""
+        self._kept[name] = value
+
     def close(self) -> None:
         """Write the JSON, where that was asked for."""
         if self.options.json is None:
@@ -158,6 +163,7 @@ class Report:
             "rounds": self.rounds,
             "seconds": round(time.monotonic() - self._began, 1),
             "tables": self._tables,
+            **self._kept,
         }
         self.options.json.parent.mkdir(parents=True, exist_ok=True)
         self.options.json.write_text(json.dumps(found, indent=2) + "\n")
