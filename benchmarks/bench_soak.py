@@ -135,8 +135,11 @@ class Endpoint:
 class Load:
     """All that uses one Discovery."""
 
-    def __init__(self, sd: Discovery[ConsulBackend], rng: random.Random, done: Count) -> None:
+    def __init__(
+        self, sd: Discovery[ConsulBackend], ports: list[int], rng: random.Random, done: Count
+    ) -> None:
         self._sd = sd
+        self._ports = ports
         self._rng = rng
         self._done = done
 
@@ -206,7 +209,10 @@ class Load:
 
     async def _registered(self) -> None:
         me = Registration(
-            service=self._rng.choice(SERVICES), host="127.0.0.1", port=9, check=TTLCheck(ttl=15.0)
+            service=self._rng.choice(SERVICES),
+            host="127.0.0.1",
+            port=self._rng.choice(self._ports),
+            check=TTLCheck(ttl=15.0),
         )
         async with self._sd.register(me):
             await asyncio.sleep(self._rng.random() * 2)
@@ -248,7 +254,7 @@ async def busy(agent: ConsulAgent, ports: list[int], seconds: float, done: Count
         for client in ("aio", "direct"):
             backend = ConsulBackend(agent.url, client=client)
             sd = await stack.enter_async_context(Discovery(backend, limits=Limits(linger=1.0, idle=3.0)))
-            work += Load(sd, rng, done).tasks()
+            work += Load(sd, ports, rng, done).tasks()
         tasks = [asyncio.ensure_future(one) for one in work]
         began = time.monotonic()
         every = min(10.0, seconds / 30)
