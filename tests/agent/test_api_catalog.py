@@ -127,6 +127,14 @@ async def test_a_check_goes_alone(filled: Both) -> None:
     assert len((await filled.get("/v1/catalog/service/web")).json) == 2
 
 
+async def test_a_check_comes_to_a_service_that_was_entered_before(filled: Both) -> None:
+    check = {"Name": "late", "ServiceID": "web1", "Status": "critical"}
+    assert (await filled.put(REGISTER, {**EXT, "SkipNodeUpdate": True, "Check": check})).status == 200
+    answer = await filled.get("/v1/health/checks/web")
+    assert [(one["CheckID"], one["ServiceID"]) for one in answer.json] == [("late", "web1"), ("up", "web2")]
+    assert (await filled.put(REGISTER, {**EXT, "Check": {**check, "ServiceID": "nobody"}})).status == 500
+
+
 async def test_a_node_goes_with_all_that_it_has(filled: Both) -> None:
     await filled.put(DEREGISTER, {"Node": "ext"})
     assert (await filled.get("/v1/catalog/node/ext")).json is None
