@@ -1,7 +1,7 @@
 """What one would write by hand to watch a service of each registry, on the libraries that asyncsd uses.
 
-None of it has backoff, deadlines, an interval, or another server to go to; nothing of an instance is looked at
-but its id. A loop that is told what has changed goes by that, and reads nothing again.
+None of it has backoff, deadlines, an interval, or another server to go to; nothing of an instance is looked
+at but its id. A loop that is told what has changed goes by that, and reads nothing again.
 """
 
 import asyncio
@@ -44,7 +44,9 @@ def _looping(loop: Callable[[aiohttp.ClientSession, str, Tell], Coroutine[Any, A
     @asynccontextmanager
     async def client(url: str) -> AsyncGenerator[Watch, None]:
         connector = aiohttp.TCPConnector(limit=0)
-        async with aiohttp.ClientSession(url, connector=connector, timeout=aiohttp.ClientTimeout()) as session:
+        async with aiohttp.ClientSession(
+            url, connector=connector, timeout=aiohttp.ClientTimeout()
+        ) as session:
             yield lambda service, tell: running(loop(session, service, tell))
 
     return client
@@ -107,9 +109,7 @@ async def _etcd2(session: aiohttp.ClientSession, service: str, tell: Tell) -> No
         tell(frozenset(ids))
 
 
-async def _eureka(
-    session: aiohttp.ClientSession, service: str, tell: Tell, *, interval: float = 1.0
-) -> None:
+async def _eureka(session: aiohttp.ClientSession, service: str, tell: Tell, *, interval: float = 1.0) -> None:
     """Each service is asked for by itself, once in an interval."""
     headers = {"Accept": "application/json"}
     loop = asyncio.get_running_loop()
@@ -201,10 +201,11 @@ async def _static(file: str) -> AsyncGenerator[Watch, None]:
     async def look(service: str, tell: Tell) -> None:
         known: object = None
         while True:
-            state = path.stat()
+            state = path.stat()  # noqa: ASYNC240 - as it would be written
             if (state.st_mtime_ns, state.st_ino) != known:
                 known = (state.st_mtime_ns, state.st_ino)
-                entries = tomllib.loads(path.read_text())["services"].get(service, [])
+                document = tomllib.loads(path.read_text())  # noqa: ASYNC240
+                entries = document["services"].get(service, [])
                 tell(frozenset(entry.rpartition(":")[2] for entry in entries))
             await asyncio.sleep(1.0)
 

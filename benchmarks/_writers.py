@@ -1,9 +1,8 @@
-"""Writes instances into each registry by one bare request each, where asyncsd and the loops by hand find them."""
+"""Writes instances into each registry, by one bare request each."""
 
 import asyncio
 import base64
 import json
-import os
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
@@ -140,10 +139,12 @@ class _File:
         self._write()
 
     def _write(self) -> None:
-        lists = (f"{json.dumps(service)} = {json.dumps(found)}\n" for service, found in self._services.items())
+        lists = (
+            f"{json.dumps(service)} = {json.dumps(found)}\n" for service, found in self._services.items()
+        )
         new = self._path.with_suffix(".new")
         new.write_text("[services]\n" + "".join(lists))
-        os.replace(new, self._path)
+        new.replace(self._path)
 
 
 def _over_http(kind: Callable[[aiohttp.ClientSession], Writer]) -> Any:

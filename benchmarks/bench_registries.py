@@ -1,13 +1,14 @@
 """From a change to the list that has it, on each registry that tells of changes, beside a loop by hand.
 
-The change is one request of a bare client: a second instance comes, or goes. The list is had when a task that
-reads the queue has got it. Loop and asyncsd watch a service each on the same server, all at once, and take turns
-in each cycle: nothing of one is under way while another is timed. A cycle takes 150 ms at least, so that no change
-meets the 100 ms between the fetches of a watch (`Limits.least_interval`).
+The change is one request of a bare client: a second instance comes, or goes. The list is had when a task
+that reads the queue has got it. Loop and asyncsd watch a service each on the same server, all at once, and
+take turns in each cycle: nothing of one is under way while another is timed. A cycle takes 150 ms at least,
+so that no change meets the 100 ms between the fetches of a watch (`Limits.least_interval`).
 
-Where the registry tells its watches before it has answered the writer, the time from the return is below zero.
+A time from the return is below zero where the registry tells its watches before it has answered the writer.
 """
 
+import argparse
 import asyncio
 from collections.abc import Callable
 from contextlib import AsyncExitStack
@@ -31,7 +32,7 @@ async def compare(report: Report) -> None:
             "memory, bare": await stack.enter_async_context(bare_in_memory()),
             "memory": await stack.enter_async_context(ours_in_memory()),
         }
-        for name, start in here(*PUSHING).items():
+        for name, start in here(*report.options.only or PUSHING).items():
             place = await stack.enter_async_context(start())
             under[f"{name}, bare"] = await stack.enter_async_context(bare(name, place))
             under[name] = await stack.enter_async_context(ours(name, place))
@@ -67,7 +68,9 @@ def add(
 
 
 def main() -> None:
-    report = Report(__doc__ or "")
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--only", nargs="*", choices=PUSHING, help="of the registries only these")
+    report = Report(__doc__ or "", parser)
     run(lambda: compare(report))
     report.close()
 

@@ -1,7 +1,8 @@
 """How an instance stands in a store of keys: as JSON of ours, or as the bare address that go-kit writes."""
 
 from collections.abc import Callable, Iterable
-from typing import Any, Generic, TypeVar
+from operator import itemgetter
+from typing import Any, Generic, TypeAlias, TypeVar
 from urllib.parse import urlsplit
 
 import msgspec
@@ -12,7 +13,9 @@ from asyncsd._values import Meta, as_host, as_port
 
 __all__ = ["Readings", "instance_of", "owner_of", "status_of", "tags_by_service", "value_of"]
 
-K = TypeVar("K")
+K = TypeVar("K", str, bytes)
+
+Known: TypeAlias = dict[K, tuple[bytes, Instance | None]]
 
 
 class Value(msgspec.Struct, omit_defaults=True):
@@ -130,17 +133,28 @@ class Readings(Generic[K]):
 
     def __init__(self, instance: Callable[[K, bytes], Instance | None]) -> None:
         self._instance = instance
-        self._known: dict[K, dict[K, tuple[bytes, Instance | None]]] = {}
+        self._known: dict[K, Known[K]] = {}
 
     def read(self, place: K, found: Iterable[tuple[K, bytes]]) -> tuple[tuple[Instance, ...], int]:
         """The instances of all that was found at a place, and how many were left out as malformed."""
         known = self._known.get(place, {})
-        now: dict[K, tuple[bytes, Instance | None]] = {}
-        for key, value in found:
-            seen = known.get(key)
-            if seen is None or seen[0] != value:
-                seen = (value, self._instance(key, value))
-            now[key] = seen
+        return self._keep(place, {key: self._reading(known, key, value) for key, value in found})
+
+    def change(self, place: K, changes: Iterable[tuple[K, bytes | None]]) -> tuple[tuple[Instance, ...], int]:
+        """As `read`, of what was found last and then changed, in that order; the value None is a removal."""
+        now = self._known.get(place, {}).copy()
+        for key, value in changes:
+            if value is None:
+                now.pop(key, None)
+            else:
+                now[key] = self._reading(now, key, value)
+        return self._keep(place, dict(sorted(now.items(), key=itemgetter(0))))
+
+    def _reading(self, known: Known[K], key: K, value: bytes) -> tuple[bytes, Instance | None]:
+        seen = known.get(key)
+        return (value, self._instance(key, value)) if seen is None or seen[0] != value else seen
+
+    def _keep(self, place: K, now: Known[K]) -> tuple[tuple[Instance, ...], int]:
         if now:
             self._known[place] = now
         else:

@@ -21,7 +21,7 @@ from asyncsd.backends._shared._refusals import refuse_unknown
 from asyncsd.backends._shared._tls import TLS, File
 from asyncsd.backends._shared._value import tags_by_service
 
-from ._keys import Decoder, Keys, Span
+from ._keys import Decoded, Decoder, Keys, Span
 from ._login import Login
 from ._messages import Range
 from ._registry import Registry
@@ -92,6 +92,8 @@ class EtcdBackend:
         self._clock: Clock = clock or LoopClock()
         self._keys = Keys(prefix)
         self._decoder = Decoder(self._keys)
+        self._read_at: dict[bytes, float] = {}
+        """When a service was read as a whole."""
         self._transport = Transport(
             self._endpoints,
             login=login,
@@ -144,15 +146,17 @@ class EtcdBackend:
         that is, so that a bounded read is an exact one.
         """
         refuse_unknown(query, "etcd")
-        is_local = query.consistency == "stale" and query.max_stale is None
+        span = self._keys.service(query.service)
         async with self._lifetime.call():
-            span = self._keys.service(query.service)
-            found = await self._changed(span, cursor, is_local=is_local)
-        instances, skipped = self._decoder.decode(span, found.kvs)
+            found = await self._followed(span, query, cursor)
+            if found is None:
+                read = await self._read(span, is_local=_is_local(query))
+                found = self._decoder.take(span, read.kvs, read.header.revision)
+                self._read_at[span.key] = self._clock.time()
+        instances = found.instances
         if query.server_filter:
             instances = tuple(instance for instance in instances if query.matches(instance))
-        revision = found.header.revision
-        return Reply(instances, cursor=revision, index=revision, skipped=skipped)
+        return Reply(instances, cursor=found.revision, index=found.revision, skipped=found.skipped)
 
     async def fetch_names(self, cursor: int | None) -> Names:
         """The names of all services under the prefix, with their tags; waits as `fetch` does."""
@@ -206,11 +210,37 @@ class EtcdBackend:
         async with self._lifetime.call():
             await self._registry.deregister(lease)
 
-    async def _changed(self, span: Span, cursor: int | None, *, is_local: bool = False) -> Range:
+    async def _followed(self, span: Span, query: Query, cursor: int | None) -> Decoded | None:
+        """A span after a wait, by what the watch tells; None where it has to be read.
+
+        Once in a while it is read all the same: a store that was put back meanwhile, and has come past the
+        cursor since, tells of its changes as if they were those of the old one.
+        """
+        if cursor is None:
+            return None
+        changes = await self._watch.changed(span, cursor, self._wait, leader=not _is_local(query))
+        is_due = self._clock.time() - self._read_at.get(span.key, float("-inf")) > self._wait
+        if changes is None or is_due or query.consistency == "consistent":
+            return None
+        found = self._decoder.follow(span, cursor, changes)
+        if found is not None:
+            self._watch.seen(found.revision)
+        return found
+
+    async def _changed(self, span: Span, cursor: int | None) -> Range:
         """The keys of a span, after a wait where there is a cursor."""
         if cursor is not None:
-            await self._watch.changed(span, cursor, self._wait, leader=not is_local)
+            await self._watch.changed(span, cursor, self._wait)
+        return await self._read(span)
+
+    async def _read(self, span: Span, *, is_local: bool = False) -> Range:
+        """The keys of a span, whole."""
         request: dict[str, Any] = {"key": span.key, "range_end": span.end, "serializable": is_local}
         found = await self._transport.call("/v3/kv/range", request, Range)
         self._watch.seen(found.header.revision)
         return found
+
+
+def _is_local(query: Query) -> bool:
+    """Whether what one server knows will do: its age isn't told, so that it mustn't be bounded."""
+    return query.consistency == "stale" and query.max_stale is None

@@ -1,5 +1,6 @@
 """How an instance stands in etcd: `/{prefix}/{service}/{id}`, with its value in JSON."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 from urllib.parse import unquote
 
@@ -7,9 +8,9 @@ from asyncsd._models import Instance
 from asyncsd._registration import Record
 from asyncsd.backends._shared._value import Readings, instance_of
 
-from ._messages import KeyValue
+from ._messages import Event, KeyValue
 
-__all__ = ["Decoder", "Keys", "Span"]
+__all__ = ["Decoded", "Decoder", "Keys", "Span"]
 
 
 class Span(NamedTuple):
@@ -60,12 +61,38 @@ class Keys:
         return (unquote(service), unquote(id)) if service and slash and id else None
 
 
+class Decoded(NamedTuple):
+    """The instances of a span at a revision, and how many keys were left out as malformed."""
+
+    instances: tuple[Instance, ...]
+    skipped: int
+    revision: int
+
+
 class Decoder:
     """Keys as instances, which keep their object while their value stays."""
 
     def __init__(self, keys: Keys) -> None:
         self._keys = keys
         self._readings: Readings[bytes] = Readings(self._instance)
+        self._revisions: dict[bytes, int] = {}
+        """The revision of which a span's readings are."""
+
+    def take(self, span: Span, found: list[KeyValue], revision: int) -> Decoded:
+        """A span as it was read, from which `follow` goes on."""
+        self._revisions[span.key] = revision
+        return Decoded(*self.decode(span, found), revision)
+
+    def follow(self, span: Span, since: int, changes: Sequence[Event]) -> Decoded | None:
+        """A span after all its changes since a revision; None where what stood before isn't known."""
+        at = self._revisions.get(span.key, -1)
+        if at < since:
+            return None
+        new = [event for event in changes if event.kv.mod_revision > at]
+        if new:  # Else another watch of the same service has taken them already.
+            at = self._revisions[span.key] = new[-1].kv.mod_revision
+        told = ((event.kv.key, None if event.type == "DELETE" else event.kv.value) for event in new)
+        return Decoded(*self._readings.change(span.key, told), at)
 
     def decode(self, span: Span, found: list[KeyValue]) -> tuple[tuple[Instance, ...], int]:
         """The instances of a span, and how many keys were left out as malformed."""

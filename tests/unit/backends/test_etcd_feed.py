@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from asyncsd import PermissionDeniedError
 from asyncsd.backends.etcd._feed import BRIEF, IDLE, KEPT, SILENT, Feed
 from asyncsd.backends.etcd._keys import Keys, Span
-from asyncsd.backends.etcd._messages import Event, Header, Place, Watched
+from asyncsd.backends.etcd._messages import Event, Header, KeyValue, Watched
 from asyncsd.testing import FakeClock
 
 KEYS = Keys("services")
@@ -60,7 +60,7 @@ class Store:
         if self._take is not None:
             for revision, key in [item for item in self.history if item[0] > self._sent][:count]:
                 self._sent = revision
-                self.send(Watched(events=[Event(Place(key, revision))]))
+                self.send(Watched(events=[Event(KeyValue(key, mod_revision=revision))]))
 
     def say_nothing(self) -> None:
         self.send(Watched(), revision=0)
@@ -75,9 +75,9 @@ class Waits:
 
     def __init__(self, feed: Feed) -> None:
         self._feed = feed
-        self.tasks: list[tuple[str, int, asyncio.Task[None]]] = []
+        self.tasks: list[tuple[str, int, asyncio.Task[list[Event] | None]]] = []
 
-    def begin(self, name: str, revision: int) -> asyncio.Task[None]:
+    def begin(self, name: str, revision: int) -> asyncio.Task[list[Event] | None]:
         task = asyncio.get_running_loop().create_task(self._feed.changed(KEYS.service(name), revision))
         self.tasks.append((name, revision, task))
         return task
