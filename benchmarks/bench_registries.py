@@ -2,7 +2,7 @@
 
 The change is one request of a bare client: a second instance comes, or goes. The list is had when a task
 that reads the queue has got it. Loop and asyncsd watch a service each on the same server, all at once, and
-take turns in each cycle: nothing of one is under way while another is timed. A cycle takes 150 ms at least,
+take turns in each cycle: nothing of one is under way while another is timed. Between two cycles lie 150 ms,
 so that no change meets the 100 ms between the fetches of a watch (`Limits.least_interval`).
 
 A time from the return is below zero where the registry tells its watches before it has answered the writer.
@@ -17,7 +17,7 @@ from _candidates import Candidate, Took, bare, bare_in_memory, change, ours, our
 from _measure import Report, figure, run
 from _registries import PUSHING, here
 
-CYCLES = 12
+CYCLES = 8
 """Changes of each candidate in a round."""
 PACE = 0.15
 REST = 0.01
@@ -38,13 +38,11 @@ async def compare(report: Report) -> None:
             under[name] = await stack.enter_async_context(ours(name, place))
         took = {name: [] for name in under}
         order = list(under.items())
-        loop = asyncio.get_running_loop()
         for cycle in range(report.rounds * CYCLES):
-            due = loop.time() + PACE
             for name, one in order if cycle % 4 < 2 else order[::-1]:
                 took[name].append(await change(one, there=cycle % 2 == 0))
                 await asyncio.sleep(REST)
-            await asyncio.sleep(due - loop.time())
+            await asyncio.sleep(PACE)
     add(report, "from the begin of a change to its Event", took, lambda one: one.begun, goal=GOAL)
     add(report, "from the return of a change to its Event", took, lambda one: one.returned)
 
