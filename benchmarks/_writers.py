@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import json
+import tomllib
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
@@ -128,20 +129,25 @@ class _File:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._services: dict[str, list[str]] = {}
 
     async def put(self, service: str, number: int) -> None:
-        self._services.setdefault(service, []).append(f"127.0.0.1:{8000 + number}")
-        self._write()
+        services = self._read()
+        services.setdefault(service, []).append(f"127.0.0.1:{8000 + number}")
+        self._write(services)
 
     async def remove(self, service: str, number: int) -> None:
-        self._services[service].remove(f"127.0.0.1:{8000 + number}")
-        self._write()
+        services = self._read()
+        services[service].remove(f"127.0.0.1:{8000 + number}")
+        self._write(services)
 
-    def _write(self) -> None:
-        lists = (
-            f"{json.dumps(service)} = {json.dumps(found)}\n" for service, found in self._services.items()
-        )
+    def _read(self) -> dict[str, list[str]]:
+        """Another writes to it too."""
+        found: dict[str, list[str]] = tomllib.loads(self._path.read_text())["services"]
+        return found
+
+    def _write(self, services: dict[str, list[str]]) -> None:
+        found = services.items()
+        lists = (f"{json.dumps(service)} = {json.dumps(addresses)}\n" for service, addresses in found)
         new = self._path.with_suffix(".new")
         new.write_text("[services]\n" + "".join(lists))
         new.replace(self._path)

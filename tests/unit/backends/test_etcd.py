@@ -28,7 +28,7 @@ from asyncsd.backends.etcd._answers import (
     watch_refusal,
 )
 from asyncsd.backends.etcd._keys import Decoder, Keys
-from asyncsd.backends.etcd._messages import KeyValue, Range, decode
+from asyncsd.backends.etcd._messages import Event, KeyValue, Range, decode
 
 
 @pytest.mark.parametrize(
@@ -164,6 +164,49 @@ def test_no_value_breaks_the_reading(value: bytes) -> None:
     found = [KeyValue(b"/services/a/b", value), KeyValue(b"/services/a", b"h:1"), KeyValue(b"\xff", b"h:1")]
     instances, skipped = Decoder(keys).decode(keys.service("a"), found)
     assert len(instances) + skipped == 3
+
+
+@given(st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 3)), max_size=12), st.data())
+def test_what_is_followed_by_its_changes_is_what_a_reading_finds(
+    writes: list[tuple[str, int]], data: st.DataObject
+) -> None:
+    keys = Keys("services")
+    span = keys.service("users")
+    states: list[dict[bytes, KeyValue]] = [{}]
+    events: list[Event] = []
+    for revision, (id, port) in enumerate(writes, 1):
+        key = f"/services/users/{id}".encode()
+        kv = KeyValue(key, f"h:{port}".encode() if port else b"", mod_revision=revision)
+        events.append(Event(kv, "PUT" if port else "DELETE"))
+        after = dict(states[-1])
+        after.pop(key, None)
+        states.append({**after, key: kv} if port else after)
+    decoder, at = Decoder(keys), 0
+    decoder.take(span, [], 0)
+    for _ in writes:
+        # A second watch of the service may be told of changes that the first has taken already.
+        since = data.draw(st.integers(0, at))
+        upto = data.draw(st.integers(since, len(events)))
+        found = decoder.follow(span, since, events[since:upto])
+        at = max(at, upto)
+        assert found is not None
+        assert found.revision == at
+        assert found.instances == Decoder(keys).decode(span, sorted(states[at].values(), key=by_key))[0]
+
+
+def by_key(found: KeyValue) -> bytes:
+    return found.key
+
+
+def test_what_was_not_read_since_can_not_be_followed() -> None:
+    keys = Keys("services")
+    span = keys.service("users")
+    decoder = Decoder(keys)
+    event = Event(KeyValue(b"/services/users/a", b"h:1", mod_revision=8))
+    assert decoder.follow(span, 7, [event]) is None
+    decoder.take(span, [], 6)
+    assert decoder.follow(span, 7, [event]) is None
+    assert decoder.follow(span, 6, [event]) is not None
 
 
 def test_the_weight_while_it_warns_is_another() -> None:
