@@ -19,9 +19,9 @@ from asyncsd.backends._shared._lifetime import Lifetime
 from asyncsd.backends._shared._local import LocalHost
 from asyncsd.backends._shared._refusals import refuse_unknown
 from asyncsd.backends._shared._tls import TLS, File
-from asyncsd.backends._shared._value import tags_by_service
+from asyncsd.backends._shared._value import Reading, tags_by_service
 
-from ._keys import Decoded, Decoder, Keys, Span
+from ._keys import Decoder, Keys, Span
 from ._login import Login
 from ._messages import Range
 from ._registry import Registry
@@ -92,8 +92,6 @@ class EtcdBackend:
         self._clock: Clock = clock or LoopClock()
         self._keys = Keys(prefix)
         self._decoder = Decoder(self._keys)
-        self._read_at: dict[bytes, float] = {}
-        """When a service was read as a whole."""
         self._transport = Transport(
             self._endpoints,
             login=login,
@@ -151,8 +149,8 @@ class EtcdBackend:
             found = await self._followed(span, query, cursor)
             if found is None:
                 read = await self._read(span, is_local=_is_local(query))
-                found = self._decoder.take(span, read.kvs, read.header.revision)
-                self._read_at[span.key] = self._clock.time()
+                revision, now = read.header.revision, self._clock.time()
+                found = self._decoder.decode(span, read.kvs, revision, at=now)
         instances = found.instances
         if query.server_filter:
             instances = tuple(instance for instance in instances if query.matches(instance))
@@ -162,7 +160,7 @@ class EtcdBackend:
         """The names of all services under the prefix, with their tags; waits as `fetch` does."""
         async with self._lifetime.call():
             found = await self._changed(self._keys.all, cursor)
-        instances, _ = self._decoder.decode(self._keys.all, found.kvs)
+        instances = self._decoder.decode(self._keys.all, found.kvs).instances
         revision = found.header.revision
         return Names(tags_by_service(instances), cursor=revision, index=revision)
 
@@ -210,7 +208,7 @@ class EtcdBackend:
         async with self._lifetime.call():
             await self._registry.deregister(lease)
 
-    async def _followed(self, span: Span, query: Query, cursor: int | None) -> Decoded | None:
+    async def _followed(self, span: Span, query: Query, cursor: int | None) -> Reading | None:
         """A span after a wait, by what the watch tells; None where it has to be read.
 
         Once in a while it is read all the same: a store that was put back meanwhile, and has come past the
@@ -219,10 +217,9 @@ class EtcdBackend:
         if cursor is None:
             return None
         changes = await self._watch.changed(span, cursor, self._wait, leader=not _is_local(query))
-        is_due = self._clock.time() - self._read_at.get(span.key, float("-inf")) > self._wait
-        if changes is None or is_due or query.consistency == "consistent":
+        if changes is None or query.consistency == "consistent":
             return None
-        found = self._decoder.follow(span, cursor, changes)
+        found = self._decoder.follow(span, cursor, changes, read_after=self._clock.time() - self._wait)
         if found is not None:
             self._watch.seen(found.revision)
         return found

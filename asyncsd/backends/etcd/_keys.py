@@ -6,11 +6,11 @@ from urllib.parse import unquote
 
 from asyncsd._models import Instance
 from asyncsd._registration import Record
-from asyncsd.backends._shared._value import Readings, instance_of
+from asyncsd.backends._shared._value import Reading, Readings, instance_of
 
 from ._messages import Event, KeyValue
 
-__all__ = ["Decoded", "Decoder", "Keys", "Span"]
+__all__ = ["Decoder", "Keys", "Span"]
 
 
 class Span(NamedTuple):
@@ -61,42 +61,26 @@ class Keys:
         return (unquote(service), unquote(id)) if service and slash and id else None
 
 
-class Decoded(NamedTuple):
-    """The instances of a span at a revision, and how many keys were left out as malformed."""
-
-    instances: tuple[Instance, ...]
-    skipped: int
-    revision: int
-
-
 class Decoder:
     """Keys as instances, which keep their object while their value stays."""
 
     def __init__(self, keys: Keys) -> None:
         self._keys = keys
         self._readings: Readings[bytes] = Readings(self._instance)
-        self._revisions: dict[bytes, int] = {}
-        """The revision of which a span's readings are."""
 
-    def take(self, span: Span, found: list[KeyValue], revision: int) -> Decoded:
-        """A span as it was read, from which `follow` goes on."""
-        self._revisions[span.key] = revision
-        return Decoded(*self.decode(span, found), revision)
+    def decode(self, span: Span, found: list[KeyValue], revision: int = 0, *, at: float = 0.0) -> Reading:
+        """A span as it was read at a revision, and at the clock's time `at`."""
+        return self._readings.read(span.key, ((item.key, item.value) for item in found), revision, at=at)
 
-    def follow(self, span: Span, since: int, changes: Sequence[Event]) -> Decoded | None:
-        """A span after all its changes since a revision; None where what stood before isn't known."""
-        at = self._revisions.get(span.key, -1)
-        if at < since:
-            return None
-        new = [event for event in changes if event.kv.mod_revision > at]
-        if new:  # Else another watch of the same service has taken them already.
-            at = self._revisions[span.key] = new[-1].kv.mod_revision
-        told = ((event.kv.key, None if event.type == "DELETE" else event.kv.value) for event in new)
-        return Decoded(*self._readings.change(span.key, told), at)
-
-    def decode(self, span: Span, found: list[KeyValue]) -> tuple[tuple[Instance, ...], int]:
-        """The instances of a span, and how many keys were left out as malformed."""
-        return self._readings.read(span.key, ((item.key, item.value) for item in found))
+    def follow(
+        self, span: Span, since: int, events: Sequence[Event], *, read_after: float = float("-inf")
+    ) -> Reading | None:
+        """A span after all its changes since a revision; None where it has to be read: see Readings."""
+        changes = [
+            (event.kv.mod_revision, event.kv.key, None if event.type == "DELETE" else event.kv.value)
+            for event in events
+        ]
+        return self._readings.follow(span.key, since, changes, read_after=read_after)
 
     def _instance(self, key: bytes, value: bytes) -> Instance | None:
         place = self._keys.split(key)

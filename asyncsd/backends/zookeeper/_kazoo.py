@@ -96,11 +96,11 @@ def _make_handler(kazoo: Any) -> Any:
             self._ready()
 
         def set(self, value: Any = None) -> None:
-            super().set(value)
+            super().set(value)  # pyright: ignore[reportUnknownMemberType]
             self._ready()
 
         def set_exception(self, exception: Any) -> None:
-            super().set_exception(exception)
+            super().set_exception(exception)  # pyright: ignore[reportUnknownMemberType]
             self._ready()
 
         def _ready(self) -> None:
@@ -117,7 +117,7 @@ def _make_handler(kazoo: Any) -> Any:
             if callback.type == "watch":
                 callback.func(*callback.args)
             else:
-                super().dispatch_callback(callback)
+                super().dispatch_callback(callback)  # pyright: ignore[reportUnknownMemberType]
 
     return Handler()
 
