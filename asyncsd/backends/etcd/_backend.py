@@ -140,6 +140,8 @@ class EtcdBackend:
     async def fetch(self, query: Query, cursor: int | None) -> Reply:
         """The instances of a service; with a cursor, a revision, once there is a newer one of it.
 
+        "default" reads what the cluster knows, and goes on by what the server tells of changes, which a
+        "consistent" one reads again.
         "stale" reads what the server itself knows, unless `max_stale` bounds it: etcd doesn't tell how old
         that is, so that a bounded read is an exact one.
         """
@@ -217,7 +219,7 @@ class EtcdBackend:
         if cursor is None:
             return None
         changes = await self._watch.changed(span, cursor, self._wait, leader=not _is_local(query))
-        if changes is None or query.consistency == "consistent":
+        if changes is None or not (query.consistency == "default" or _is_local(query)):
             return None
         found = self._decoder.follow(span, cursor, changes, read_after=self._clock.time() - self._wait)
         if found is not None:
