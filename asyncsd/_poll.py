@@ -1,5 +1,6 @@
 """The fetch loop: one fetch after the other, at a pace that no sequence of answers can drive up."""
 
+import asyncio
 import random
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -191,7 +192,9 @@ class Poll(Generic[A]):
         except DiscoveryError as error:
             self._failed(error, started)
         else:
-            self._answered(answer, started)
+            if self._answered(answer, started):
+                # Whoever reads the news goes first: sending the next request takes longer than that.
+                await asyncio.sleep(0)
 
     async def _pause(self) -> None:
         self._pausing = True
@@ -223,7 +226,8 @@ class Poll(Generic[A]):
         self.error = error
         self._sink.failed(error)
 
-    def _answered(self, answer: A, started: float) -> None:
+    def _answered(self, answer: A, started: float) -> bool:
+        """Take an answer, and say whether it changed anything."""
         self._reachability.up()
         failed, self.error = self.error is not None, None
         self._attempt = 0
@@ -239,6 +243,7 @@ class Poll(Generic[A]):
         else:
             self._interval = min(2 * self._interval, self._limits.most_interval)
         self._space(started)
+        return changed
 
     def _space(self, started: float) -> None:
         """Keep the next fetch an interval away from the one that `started` then."""

@@ -1,99 +1,74 @@
-"""From the return of a registration to the Event that lists it, on each registry that is found here.
+"""From a change to the list that has it, on each registry that tells of changes, beside a loop by hand.
 
-Two backends of the same URL: one registers and deregisters an instance beside one that stays, every 150 ms,
-the other is watched. memory:// is one backend for both: what is left there is asyncsd's own part, the floor.
-Eureka is polled each second here, and its server's cache is turned down to a tenth of one: at its default of
-30 s the median would tell of nothing else.
+The change is one request of a bare client: a second instance comes, or goes. The list is had when a task
+that reads the queue has got it. Loop and asyncsd watch a service each on the same server, all at once, and
+take turns in each cycle: nothing of one is under way while another is timed. Between two cycles lie 150 ms,
+so that no change meets the 100 ms between the fetches of a watch (`Limits.least_interval`).
+
+A time from the return is below zero where the registry tells its watches before it has answered the writer.
 """
 
+import argparse
 import asyncio
-import time
-from collections.abc import AsyncGenerator, Callable
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
-from typing import Any
+from collections.abc import Callable
+from contextlib import AsyncExitStack
 
+from _candidates import Candidate, Took, bare, bare_in_memory, change, ours, ours_in_memory
 from _measure import Report, figure, run
-from _servers import URLS, missing
+from _registries import PUSHING, here
 
-from asyncsd import Discovery, Event, Lease, Meta, Query, Record, TTLCheck
-
-CHANGES = 10
-"""Of each registry in a round."""
+CYCLES = 8
+"""Changes of each candidate in a round."""
 PACE = 0.15
-FLOOR = "memory"
-
-
-def record(id: str) -> Record:
-    check = TTLCheck(ttl=600.0, initial_status="passing")
-    return Record(service="users", id=id, host="127.0.0.1", port=80, meta=Meta(), checks=(check,))
-
-
-class Changes:
-    """One registry under measurement: whoever registers, and the watch that is to notice."""
-
-    def __init__(self, backend: Any, queue: "asyncio.Queue[Event]") -> None:
-        self._backend = backend
-        self._queue = queue
-        self._lease: Lease | None = None
-
-    async def seen(self, ids: set[str]) -> None:
-        async with asyncio.timeout(30.0):
-            while {instance.id for instance in (await self._queue.get()).snapshot or ()} != ids:
-                pass
-
-    async def turn(self) -> float:
-        """Microseconds from the return of a change to the Event on the queue."""
-        await asyncio.sleep(PACE)
-        if self._lease is None:
-            self._lease = await self._backend.register(record("users-2"))
-            ids = {"users-1", "users-2"}
-        else:
-            lease, self._lease = self._lease, None
-            await self._backend.deregister(lease)
-            ids = {"users-1"}
-        returned = time.perf_counter()
-        await self.seen(ids)
-        return (time.perf_counter() - returned) * 1e6
-
-
-@asynccontextmanager
-async def changes(url: str) -> AsyncGenerator[Changes, None]:
-    queue: asyncio.Queue[Event] = asyncio.Queue(maxsize=8)
-    async with Discovery.from_url(url) as registering, AsyncExitStack() as stack:
-        watching = registering
-        if not url.startswith("memory"):
-            watching = await stack.enter_async_context(Discovery.from_url(url))
-        await stack.enter_async_context(watching.watch(Query("users", status="critical"), queue=queue))
-        here = Changes(registering.backend, queue)
-        await registering.backend.register(record("users-1"))
-        await here.seen({"users-1"})
-        yield here
+REST = 0.01
+"""Seconds after a turn, for what is left to do of it."""
+GOAL = 1.15
 
 
 async def compare(report: Report) -> None:
-    served: dict[str, Callable[[], AbstractAsyncContextManager[str]]] = {
-        name: start for name, (needed, start) in URLS.items() if not missing(*needed)
-    }
-    took: dict[str, list[float]] = {name: [] for name in served}
+    took: dict[str, list[Took]] = {}
     async with AsyncExitStack() as stack:
-        under = {
-            name: await stack.enter_async_context(changes(await stack.enter_async_context(start())))
-            for name, start in served.items()
+        under: dict[str, Candidate] = {
+            "memory, bare": await stack.enter_async_context(bare_in_memory()),
+            "memory": await stack.enter_async_context(ours_in_memory()),
         }
-        for _ in range(report.rounds):
-            for name, one in under.items():
-                took[name] += [await one.turn() for _ in range(CHANGES)]
+        for name, start in here(*report.options.only or PUSHING).items():
+            place = await stack.enter_async_context(start())
+            under[f"{name}, bare"] = await stack.enter_async_context(bare(name, place))
+            under[name] = await stack.enter_async_context(ours(name, place))
+        took = {name: [] for name in under}
+        order = list(under.items())
+        for cycle in range(report.rounds * CYCLES):
+            for name, one in order if cycle % 4 < 2 else order[::-1]:
+                took[name].append(await change(one, there=cycle % 2 == 0))
+                await asyncio.sleep(REST)
+            await asyncio.sleep(PACE)
+    add(report, "from the begin of a change to its Event", took, lambda one: one.begun, goal=GOAL)
+    add(report, "from the return of a change to its Event", took, lambda one: one.returned)
+
+
+def add(
+    report: Report,
+    title: str,
+    took: dict[str, list[Took]],
+    part: Callable[[Took], float],
+    goal: float | None = None,
+) -> None:
+    mine = [name for name in took if not name.endswith(", bare")]
     report.add(
-        f"from a registration's return to its Event, {CHANGES * report.rounds} changes, one every 150 ms",
-        {name: figure(samples) for name, samples in took.items()},
-        floors={name: FLOOR for name in took if name != FLOOR},
+        title,
+        {name: figure([part(one) for one in found]) for name, found in took.items()},
+        floors={name: f"{name}, bare" for name in mine},
         unit="us",
         by="median",
+        goals=dict.fromkeys(mine, goal) if goal else {},
     )
 
 
 def main() -> None:
-    report = Report(__doc__ or "")
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--only", nargs="*", choices=PUSHING, help="of the registries only these")
+    report = Report(__doc__ or "", parser)
     run(lambda: compare(report))
     report.close()
 

@@ -1,6 +1,7 @@
 """What is read from a real server, and how a watch ends."""
 
 import asyncio
+from typing import Any
 
 import pytest
 
@@ -9,7 +10,7 @@ from asyncsd.backends import from_url
 from asyncsd.backends.etcd import EtcdBackend
 from asyncsd.backends.etcd._watch import FEW
 from tests.etcd.running import both
-from tests.support.etcd import EtcdServer
+from tests.support.etcd import EtcdServer, b64
 from tests.support.running import fetched
 
 pytestmark = pytest.mark.server("etcd")
@@ -126,3 +127,59 @@ async def test_a_backend_from_a_url(server: EtcdServer) -> None:
     await server.put("/apps/users/a", "10.0.0.7:80")
     async with from_url(f"etcd://127.0.0.1:{server.port}/apps?wait=5") as backend:
         assert len((await backend.fetch(Query("users"), None)).instances) == 1
+
+
+@both
+@pytest.mark.parametrize("others", [0, FEW + 1])
+async def test_a_change_is_followed_without_a_reading(
+    server: EtcdServer, backend: EtcdBackend, monkeypatch: pytest.MonkeyPatch, others: int
+) -> None:
+    await server.put("/services/users/a", "10.0.0.7:80")
+    first = await backend.fetch(Query("x"), None)
+    elsewhere = [asyncio.create_task(backend.fetch(Query(f"other-{n}"), first.cursor)) for n in range(others)]
+    reply = await backend.fetch(Query("users"), None)
+    reads = counted(backend, monkeypatch)
+    for number, value in enumerate(["10.0.0.8:80", "10.0.0.9:80", None], 1):
+        coming = asyncio.create_task(backend.fetch(Query("users"), reply.cursor))
+        await asyncio.sleep(0.1)
+        if value is None:
+            await server.post("/v3/kv/deleterange", {"key": b64("/services/users/a")})
+        else:
+            await server.put("/services/users/b", value)
+        before, reply = reply, await coming
+        hosts = [instance.host for instance in reply.instances]
+        assert hosts == [["10.0.0.7", "10.0.0.8"], ["10.0.0.7", "10.0.0.9"], ["10.0.0.9"]][number - 1]
+        assert reply.index is not None
+        assert before.index is not None
+        assert reply.index > before.index
+    assert reads == []
+    assert reply.instances == (await backend.fetch(Query("users"), None)).instances
+    for task in elsewhere:
+        task.cancel()
+    await asyncio.gather(*elsewhere, return_exceptions=True)
+
+
+async def test_a_service_that_always_changes_is_read_whole_once_in_a_while(
+    server: EtcdServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with EtcdBackend(server.url, wait=0.5) as backend:
+        reply = await backend.fetch(Query("users"), None)
+        reads = counted(backend, monkeypatch)
+        for number in range(8):
+            await server.put("/services/users/a", f"10.0.0.{number}:80")
+            reply = await backend.fetch(Query("users"), reply.cursor)
+            await asyncio.sleep(0.1)
+        assert 1 <= len(reads) <= 3
+
+
+def counted(backend: EtcdBackend, monkeypatch: pytest.MonkeyPatch) -> list[object]:
+    """What is read from now on."""
+    reads: list[object] = []
+    read = backend._read
+
+    async def counting(span: Any, **options: Any) -> Any:
+        reads.append(span)
+        return await read(span, **options)
+
+    monkeypatch.setattr(backend, "_read", counting)
+    return reads

@@ -222,3 +222,63 @@ async def test_a_server_without_the_api_says_how_to_get_it(program: str) -> None
     async with EtcdServer(program=program) as server, Etcd2Backend(server.url) as backend:
         with pytest.raises(UnsupportedError, match=r"--enable-v2=true.*EtcdBackend"):
             await backend.fetch(Query("users"), None)
+
+
+async def test_a_change_is_followed_without_a_reading(
+    server: EtcdServer, backend: Etcd2Backend, root: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    users = f"/keys{root}/users"
+    await server.v2("PUT", f"{users}/a", value="10.0.0.7:80")
+    reply = await backend.fetch(Query("users"), None)
+    reads = counted(backend, monkeypatch)
+    for key, value, hosts in (
+        ("b", "10.0.0.8:80", ["10.0.0.7", "10.0.0.8"]),
+        ("b", "10.0.0.9:80", ["10.0.0.7", "10.0.0.9"]),
+        ("a", None, ["10.0.0.9"]),
+    ):
+        coming = asyncio.create_task(backend.fetch(Query("users"), reply.cursor))
+        await server.listened()
+        if value is None:
+            await server.v2("DELETE", f"{users}/{key}")
+        else:
+            await server.v2("PUT", f"{users}/{key}", value=value)
+        before, reply = reply, await coming
+        assert [instance.host for instance in reply.instances] == hosts
+        assert reply.index is not None
+        assert before.index is not None
+        assert reply.index > before.index
+    # Several that came while nobody waited are followed too.
+    for port in (81, 82):
+        await server.v2("PUT", f"{users}/c", value=f"10.0.0.1:{port}")
+    while len(reply.instances) == 1 or reply.instances[1].port != 82:
+        reply = await backend.fetch(Query("users"), reply.cursor)
+    assert reads == []
+    assert set(reply.instances) == set((await backend.fetch(Query("users"), None)).instances)
+
+
+async def test_what_becomes_of_a_folder_is_read(
+    server: EtcdServer, backend: Etcd2Backend, root: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await server.v2("PUT", f"/keys{root}/users/a", value="10.0.0.7:80")
+    await server.v2("PUT", f"/keys{root}/users/more/b", value="10.0.0.8:80")
+    reply = await backend.fetch(Query("users"), None)
+    assert len(reply.instances) == 2
+    reads = counted(backend, monkeypatch)
+    coming = asyncio.create_task(backend.fetch(Query("users"), reply.cursor))
+    await server.listened()
+    await server.v2("DELETE", f"/keys{root}/users/more?recursive=true")
+    assert [instance.host for instance in (await coming).instances] == ["10.0.0.7"]
+    assert len(reads) == 1
+
+
+def counted(backend: Etcd2Backend, monkeypatch: pytest.MonkeyPatch) -> list[object]:
+    """What is read from now on."""
+    reads: list[object] = []
+    get = backend._get
+
+    async def counting(path: str, **options: Any) -> Any:
+        reads.append(path)
+        return await get(path, **options)
+
+    monkeypatch.setattr(backend, "_get", counting)
+    return reads

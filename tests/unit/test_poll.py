@@ -11,7 +11,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from asyncsd import BackendError, Backoff, Limits, Query, RateLimitedError, Reply, UnreachableError
+from asyncsd import (
+    BackendError,
+    Backoff,
+    Event,
+    Instance,
+    Limits,
+    Query,
+    RateLimitedError,
+    Reply,
+    UnreachableError,
+)
 from asyncsd._watcher import Watcher
 from asyncsd.testing import FakeClock
 from tests.support.scripted import Line, ScriptedBackend, reply
@@ -196,3 +206,31 @@ async def test_the_cursor_goes_to_the_backend_as_it_came() -> None:
     async with watching(reply("a", index=None, cursor=token)) as (backend, _, clock):
         await clock.advance(1.0)
         assert backend.calls[1][1:] == (Query("users"), token)
+
+
+async def test_who_reads_the_news_goes_before_the_next_fetch() -> None:
+    order: list[str] = []
+    queue: asyncio.Queue[Event] = asyncio.Queue()
+    again = asyncio.Event()
+
+    class Backend:
+        async def fetch(self, _: Query, cursor: Any) -> Reply:
+            order.append("fetch")
+            if cursor == 1:
+                again.set()
+                return await asyncio.get_running_loop().create_future()
+            return Reply((Instance("a", "users", "10.0.0.1", 80),), cursor=1)
+
+    async def read() -> None:
+        await queue.get()
+        order.append("read")
+
+    backend: Any = Backend()
+    limits = Limits(least_interval=1e-9)
+    task = asyncio.create_task(Watcher(backend, "users", limits=limits).run(queue))
+    await read()
+    async with asyncio.timeout(5.0):
+        await again.wait()
+    task.cancel()
+    await asyncio.wait([task])
+    assert order == ["fetch", "read", "fetch"]

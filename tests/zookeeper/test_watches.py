@@ -4,6 +4,7 @@ import asyncio
 import logging
 import threading
 from contextlib import AsyncExitStack
+from typing import Any
 
 import pytest
 
@@ -12,7 +13,7 @@ from asyncsd.backends.zookeeper import ZooKeeperBackend
 from asyncsd.backends.zookeeper._catalog import IDLE
 from asyncsd.testing import FakeClock
 from tests.support.zookeeper import ZooKeeper
-from tests.zookeeper.watching import ME, PATH, client_of, event, hasty, ids, number, watched, write
+from tests.zookeeper.watching import ME, PATH, client_of, delete, event, hasty, ids, number, watched, write
 
 pytestmark = pytest.mark.server("zookeeper")
 
@@ -152,3 +153,37 @@ async def test_a_registration_that_is_observed_for_long_is_one_watch(server: Zoo
         for _ in range(10):
             assert await backend.observe(lease, cursor) == cursor
         assert len(client_of(backend)._data_watchers[PATH]) == 1
+
+
+async def test_an_instance_that_goes_costs_one_reading_of_the_names(
+    server: ZooKeeper, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = [f"i{number}" for number in range(6)]
+    for name in names:
+        await write(server.host, f"/services/greeter/{name}", b"10.0.0.1:80")
+    async with hasty(server.host) as backend, watched(backend) as events:
+        await event(events, lambda e: ids(e) == names)
+        assert backend._opened is not None
+        session, asked = backend._opened.session, list[str]()
+        run = session.run
+
+        async def counting(starts: Any) -> Any:
+            asked.extend(what for what, _ in starts)
+            return await run(starts)
+
+        monkeypatch.setattr(session, "run", counting)
+        while names[1:]:
+            await delete(server.host, f"/services/greeter/{names.pop()}")
+            await event(events, lambda e: ids(e) == names)
+            await asyncio.sleep(0.2)
+        assert asked == ["get_children /services/greeter"] * 5
+
+
+async def test_an_instance_that_comes_back_at_once_is_read_again(server: ZooKeeper) -> None:
+    await write(server.host, "/services/greeter/one", b"10.0.0.1:80")
+    async with hasty(server.host) as backend, watched(backend) as events:
+        await event(events, lambda e: ids(e) == ["one"])
+        for port in (81, 82, 83):
+            await delete(server.host, "/services/greeter/one")
+            await write(server.host, "/services/greeter/one", b"10.0.0.1:%d" % port)
+            await event(events, lambda e, port=port: [i.port for i in e.snapshot or ()] == [port])

@@ -1,7 +1,8 @@
 """How an instance stands in a store of keys: as JSON of ours, or as the bare address that go-kit writes."""
 
-from collections.abc import Callable, Iterable
-from typing import Any, Generic, TypeVar
+from collections.abc import Callable, Iterable, Sequence
+from operator import itemgetter
+from typing import Any, Generic, NamedTuple, TypeVar
 from urllib.parse import urlsplit
 
 import msgspec
@@ -10,9 +11,9 @@ from asyncsd._models import Instance, Status
 from asyncsd._registration import Record
 from asyncsd._values import Meta, as_host, as_port
 
-__all__ = ["Readings", "instance_of", "owner_of", "status_of", "tags_by_service", "value_of"]
+__all__ = ["Reading", "Readings", "instance_of", "owner_of", "status_of", "tags_by_service", "value_of"]
 
-K = TypeVar("K")
+K = TypeVar("K", bound=str | bytes)
 
 
 class Value(msgspec.Struct, omit_defaults=True):
@@ -122,6 +123,22 @@ def _address(value: bytes) -> dict[str, Any]:
     }
 
 
+class Reading(NamedTuple):
+    """The instances that stand at a place at a revision, and how many values were left out as malformed."""
+
+    instances: tuple[Instance, ...]
+    skipped: int
+    revision: int
+
+
+class _State(NamedTuple, Generic[K]):
+    """What stands at a place at a revision, and when it was read as a whole."""
+
+    known: dict[K, tuple[bytes, Instance | None]]
+    revision: int
+    read_at: float
+
+
 class Readings(Generic[K]):
     """What was read under keys, as instances, which keep their object while their value stays.
 
@@ -130,20 +147,57 @@ class Readings(Generic[K]):
 
     def __init__(self, instance: Callable[[K, bytes], Instance | None]) -> None:
         self._instance = instance
-        self._known: dict[K, dict[K, tuple[bytes, Instance | None]]] = {}
+        self._states: dict[K, _State[K]] = {}
 
-    def read(self, place: K, found: Iterable[tuple[K, bytes]]) -> tuple[tuple[Instance, ...], int]:
-        """The instances of all that was found at a place, and how many were left out as malformed."""
-        known = self._known.get(place, {})
-        now: dict[K, tuple[bytes, Instance | None]] = {}
-        for key, value in found:
-            seen = known.get(key)
-            if seen is None or seen[0] != value:
-                seen = (value, self._instance(key, value))
-            now[key] = seen
-        if now:
-            self._known[place] = now
+    def read(
+        self, place: K, found: Iterable[tuple[K, bytes]], revision: int = 0, *, at: float = 0.0
+    ) -> Reading:
+        """All that was found at a place at a revision, by a reading at the clock's time `at`."""
+        state = self._states.get(place)
+        known = {} if state is None else state.known
+        now = {key: self._read(known, key, value) for key, value in found}
+        return self._keep(place, _State(now, revision, at))
+
+    def follow(
+        self,
+        place: K,
+        since: int,
+        changes: Sequence[tuple[int, K, bytes | None]],
+        *,
+        read_after: float = float("-inf"),
+    ) -> Reading | None:
+        """What stands at a place after all its changes since a revision: theirs, the keys and the values.
+
+        None is the value of a key that was removed. Returns None where it has to be read: what stood before
+        isn't known or was nothing, or a key is removed that isn't known, or the last whole reading wasn't
+        after `read_after`.
+        """
+        state = self._states.get(place)
+        if state is None or state.revision < since or state.read_at <= read_after:
+            return None
+        # Another watch of the same place may have taken some of them already.
+        new = [change for change in changes if change[0] > state.revision]
+        if not new:
+            return self._keep(place, state)
+        now = state.known.copy()
+        for _, key, value in new:
+            if value is not None:
+                now[key] = self._read(now, key, value)
+            elif now.pop(key, None) is None:
+                return None
+        ordered = dict(sorted(now.items(), key=itemgetter(0)))
+        return self._keep(place, _State(ordered, new[-1][0], state.read_at))
+
+    def _read(
+        self, known: dict[K, tuple[bytes, Instance | None]], key: K, value: bytes
+    ) -> tuple[bytes, Instance | None]:
+        seen = known.get(key)
+        return (value, self._instance(key, value)) if seen is None or seen[0] != value else seen
+
+    def _keep(self, place: K, state: _State[K]) -> Reading:
+        if state.known:
+            self._states[place] = state
         else:
-            self._known.pop(place, None)
-        instances = tuple(instance for _, instance in now.values() if instance is not None)
-        return instances, len(now) - len(instances)
+            self._states.pop(place, None)
+        instances = tuple(instance for _, instance in state.known.values() if instance is not None)
+        return Reading(instances, len(state.known) - len(instances), state.revision)

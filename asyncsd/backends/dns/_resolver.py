@@ -18,6 +18,7 @@ import dns.rrset
 from asyncsd._errors import BackendError, BadRequestError, ProtocolError, UnreachableError
 from asyncsd._protocols import Clock
 from asyncsd.backends._shared._rotation import Rotation
+from asyncsd.backends._shared._single_flight import SingleFlight
 
 from ._exchange import PAYLOAD, Exchange, TruncatedError
 from ._servers import NameServer, located, system_servers
@@ -87,6 +88,7 @@ class Resolver:
         self._clock = clock
         self._tcp = tcp
         self._is_located = False
+        self._locating: SingleFlight[None] = SingleFlight()
         self._rotation = self._made(servers or (NameServer("127.0.0.1"),))
         self._large: set[Question] = set()
         self._full: set[Question] = set()
@@ -130,7 +132,7 @@ class Resolver:
     async def _rotated(self, ask: Callable[[NameServer], Awaitable[Told]]) -> Told:
         if not self._is_located:
             try:
-                await self._locate()
+                await self._locating.do(self._locate)
             except ValueError as exc:
                 log.debug("the old name servers stay: %s", exc)
         try:

@@ -19,7 +19,7 @@ from asyncsd.backends._shared._lifetime import Lifetime
 from asyncsd.backends._shared._local import LocalHost
 from asyncsd.backends._shared._refusals import refuse_unknown
 from asyncsd.backends._shared._tls import TLS, File
-from asyncsd.backends._shared._value import tags_by_service
+from asyncsd.backends._shared._value import Reading, tags_by_service
 
 from ._keys import Decoder, Keys, Span
 from ._login import Login
@@ -140,25 +140,29 @@ class EtcdBackend:
     async def fetch(self, query: Query, cursor: int | None) -> Reply:
         """The instances of a service; with a cursor, a revision, once there is a newer one of it.
 
+        "default" reads what the cluster knows, and goes on by what the server tells of changes, which a
+        "consistent" one reads again.
         "stale" reads what the server itself knows, unless `max_stale` bounds it: etcd doesn't tell how old
         that is, so that a bounded read is an exact one.
         """
         refuse_unknown(query, "etcd")
-        is_local = query.consistency == "stale" and query.max_stale is None
+        span = self._keys.service(query.service)
         async with self._lifetime.call():
-            span = self._keys.service(query.service)
-            found = await self._changed(span, cursor, is_local=is_local)
-        instances, skipped = self._decoder.decode(span, found.kvs)
+            found = await self._followed(span, query, cursor)
+            if found is None:
+                read = await self._read(span, is_local=_is_local(query))
+                revision, now = read.header.revision, self._clock.time()
+                found = self._decoder.decode(span, read.kvs, revision, at=now)
+        instances = found.instances
         if query.server_filter:
             instances = tuple(instance for instance in instances if query.matches(instance))
-        revision = found.header.revision
-        return Reply(instances, cursor=revision, index=revision, skipped=skipped)
+        return Reply(instances, cursor=found.revision, index=found.revision, skipped=found.skipped)
 
     async def fetch_names(self, cursor: int | None) -> Names:
         """The names of all services under the prefix, with their tags; waits as `fetch` does."""
         async with self._lifetime.call():
             found = await self._changed(self._keys.all, cursor)
-        instances, _ = self._decoder.decode(self._keys.all, found.kvs)
+        instances = self._decoder.decode(self._keys.all, found.kvs).instances
         revision = found.header.revision
         return Names(tags_by_service(instances), cursor=revision, index=revision)
 
@@ -206,11 +210,36 @@ class EtcdBackend:
         async with self._lifetime.call():
             await self._registry.deregister(lease)
 
-    async def _changed(self, span: Span, cursor: int | None, *, is_local: bool = False) -> Range:
+    async def _followed(self, span: Span, query: Query, cursor: int | None) -> Reading | None:
+        """A span after a wait, by what the watch tells; None where it has to be read.
+
+        Once in a while it is read all the same: a store that was put back meanwhile, and has come past the
+        cursor since, tells of its changes as if they were those of the old one.
+        """
+        if cursor is None:
+            return None
+        changes = await self._watch.changed(span, cursor, self._wait, leader=not _is_local(query))
+        if changes is None or not (query.consistency == "default" or _is_local(query)):
+            return None
+        found = self._decoder.follow(span, cursor, changes, read_after=self._clock.time() - self._wait)
+        if found is not None:
+            self._watch.seen(found.revision)
+        return found
+
+    async def _changed(self, span: Span, cursor: int | None) -> Range:
         """The keys of a span, after a wait where there is a cursor."""
         if cursor is not None:
-            await self._watch.changed(span, cursor, self._wait, leader=not is_local)
+            await self._watch.changed(span, cursor, self._wait)
+        return await self._read(span)
+
+    async def _read(self, span: Span, *, is_local: bool = False) -> Range:
+        """The keys of a span, whole."""
         request: dict[str, Any] = {"key": span.key, "range_end": span.end, "serializable": is_local}
         found = await self._transport.call("/v3/kv/range", request, Range)
         self._watch.seen(found.header.revision)
         return found
+
+
+def _is_local(query: Query) -> bool:
+    """Whether what one server knows will do: its age isn't told, so that it mustn't be bounded."""
+    return query.consistency == "stale" and query.max_stale is None

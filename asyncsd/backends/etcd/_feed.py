@@ -1,13 +1,14 @@
 """One watch of a whole prefix, for all who wait for some of its keys."""
 
 import asyncio
-from collections import deque
+from collections import defaultdict, deque
+from typing import TypeAlias
 
 from asyncsd._protocols import Clock
 from asyncsd._tasks import TaskOwner
 
 from ._keys import Keys, Span
-from ._messages import Watched
+from ._messages import Event, Watched
 from ._streams import Streams
 
 __all__ = ["Feed"]
@@ -21,6 +22,8 @@ SILENT = 30.0
 connection does, and one that a router on the way has forgotten would be silent for ever."""
 BRIEF = 1.0
 """Seconds that a watch must have stood to be followed by another without a reading between."""
+
+Told: TypeAlias = asyncio.Future[list[Event] | Exception | None]
 
 
 class Feed:
@@ -41,7 +44,7 @@ class Feed:
         self._leader = leader
         self._owner = TaskOwner()
         self._runs = False
-        self._waiting: dict[bytes, dict[asyncio.Future[Exception | None], int]] = {}
+        self._waiting: dict[bytes, dict[Told, int]] = {}
         self._left = 0.0
         self._opened: float | None = None
         self._heard = 0.0
@@ -55,27 +58,29 @@ class Feed:
     def __repr__(self) -> str:
         return f"Feed({'running' if self._runs else 'idle'}, {sum(map(len, self._waiting.values()))} waiting)"
 
-    async def changed(self, span: Span, revision: int) -> None:
+    async def changed(self, span: Span, revision: int) -> list[Event] | None:
         """Return once something in `span` may be newer than `revision`.
 
-        Raises PermissionDeniedError where the whole prefix may not be watched.
+        Returns what has changed since then, None where it has to be read again. Raises
+        PermissionDeniedError where the whole prefix may not be watched.
         """
         if not self._runs:
             self._begin(revision)
         elif self._may_have_passed(span, revision):
-            return
-        future: asyncio.Future[Exception | None] = asyncio.get_running_loop().create_future()
+            return None
+        future: Told = asyncio.get_running_loop().create_future()
         waiting = self._waiting.setdefault(span.key, {})
         waiting[future] = revision
         try:
-            error = await future
+            told = await future
         finally:
             del waiting[future]
             if not waiting:
                 del self._waiting[span.key]
             self._left = self._clock.time()
-        if error is not None:
-            raise error
+        if isinstance(told, Exception):
+            raise told
+        return told
 
     def seen(self, revision: int) -> None:
         """Somebody has read this revision."""
@@ -139,22 +144,27 @@ class Feed:
         if told.header.revision:
             self._heard = now
             self.seen(told.header.revision)
-        for event in told.events:
-            self._pass(event.kv.key, event.kv.mod_revision)
+        self._pass(told.events)
         self._is_silent = now - self._heard > SILENT
         return self._is_silent or (not self._waiting and now - self._left > IDLE)
 
-    def _pass(self, key: bytes, revision: int) -> None:
-        self._reached = revision
-        self._passed.append((revision, key))
-        if len(self._passed) > KEPT:
-            self._floor, _ = self._passed.popleft()
-        for start in self._keys.starts(key):
-            for future, known in self._waiting.get(start, {}).items():
-                if known < revision:
-                    _wake(future, None)
+    def _pass(self, events: list[Event]) -> None:
+        """Take the changes of a line: whoever waits for several of them has to get them all."""
+        changes: defaultdict[Told, list[Event]] = defaultdict(list)
+        for event in events:
+            key, revision = event.kv.key, event.kv.mod_revision
+            self._reached = revision
+            self._passed.append((revision, key))
+            if len(self._passed) > KEPT:
+                self._floor, _ = self._passed.popleft()
+            for start in self._keys.starts(key):
+                for future, known in self._waiting.get(start, {}).items():
+                    if known < revision:
+                        changes[future].append(event)
+        for future, told in changes.items():
+            _wake(future, told)
 
 
-def _wake(future: asyncio.Future[Exception | None], error: Exception | None) -> None:
+def _wake(future: Told, told: list[Event] | Exception | None) -> None:
     if not future.done():
-        future.set_result(error)
+        future.set_result(told)

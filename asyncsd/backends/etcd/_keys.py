@@ -1,13 +1,14 @@
 """How an instance stands in etcd: `/{prefix}/{service}/{id}`, with its value in JSON."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 from urllib.parse import unquote
 
 from asyncsd._models import Instance
 from asyncsd._registration import Record
-from asyncsd.backends._shared._value import Readings, instance_of
+from asyncsd.backends._shared._value import Reading, Readings, instance_of
 
-from ._messages import KeyValue
+from ._messages import Event, KeyValue
 
 __all__ = ["Decoder", "Keys", "Span"]
 
@@ -67,9 +68,19 @@ class Decoder:
         self._keys = keys
         self._readings: Readings[bytes] = Readings(self._instance)
 
-    def decode(self, span: Span, found: list[KeyValue]) -> tuple[tuple[Instance, ...], int]:
-        """The instances of a span, and how many keys were left out as malformed."""
-        return self._readings.read(span.key, ((item.key, item.value) for item in found))
+    def decode(self, span: Span, found: list[KeyValue], revision: int = 0, *, at: float = 0.0) -> Reading:
+        """A span as it was read at a revision, and at the clock's time `at`."""
+        return self._readings.read(span.key, ((item.key, item.value) for item in found), revision, at=at)
+
+    def follow(
+        self, span: Span, since: int, events: Sequence[Event], *, read_after: float = float("-inf")
+    ) -> Reading | None:
+        """A span after all its changes since a revision; None where it has to be read: see Readings."""
+        changes = [
+            (event.kv.mod_revision, event.kv.key, None if event.type == "DELETE" else event.kv.value)
+            for event in events
+        ]
+        return self._readings.follow(span.key, since, changes, read_after=read_after)
 
     def _instance(self, key: bytes, value: bytes) -> Instance | None:
         place = self._keys.split(key)

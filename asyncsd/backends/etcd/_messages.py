@@ -12,7 +12,6 @@ __all__ = [
     "Header",
     "KeepAlive",
     "KeyValue",
-    "Place",
     "Range",
     "Token",
     "Txn",
@@ -94,17 +93,11 @@ class Token(msgspec.Struct):
     token: str
 
 
-class Place(msgspec.Struct):
-    """Which key, and the revision that changed it: all of an event that is looked at."""
-
-    key: bytes = b""
-    mod_revision: int = 0
-
-
 class Event(msgspec.Struct):
-    """A change of a key, or its end."""
+    """A change of a key, or its end, a "DELETE": then only the key and the revision are told."""
 
-    kv: Place
+    kv: KeyValue
+    type: str = "PUT"
 
 
 class Watched(msgspec.Struct):

@@ -8,7 +8,7 @@ from asyncsd._protocols import Clock
 
 from ._feed import Feed
 from ._keys import Keys, Span
-from ._messages import Watched
+from ._messages import Event, Watched
 from ._streams import Streams
 from ._transport import Transport
 
@@ -29,9 +29,9 @@ DENIED = 600.0
 class Watch:
     """Waits on the server until something happened.
 
-    What has happened isn't taken from the watch: its keys are read again, whole, so that no event can be
-    missed or applied twice. An end of the stream, a compaction and a store that lost its data all look like
-    a change, and the reading that follows tells.
+    It tells what has changed since a revision, all of it and in order, since a watch is begun from there. An
+    end of the stream, a compaction and a store that lost its data look like a change that isn't known, and
+    the reading that follows tells.
 
     Over the gateway a watch is a connection, and none can be added to one that stands. So that many waits
     aren't as many connections, they share one watch of the whole prefix, where the user may do that.
@@ -46,11 +46,14 @@ class Watch:
         self._begun = 0
         self._denied_until = float("-inf")
 
-    async def changed(self, span: Span, revision: int, wait: float, *, leader: bool = True) -> None:
+    async def changed(
+        self, span: Span, revision: int, wait: float, *, leader: bool = True
+    ) -> list[Event] | None:
         """Return once something in `span` may be newer than `revision`, and after `wait` seconds at most.
 
-        Where many wait it may be up to a quarter less. `leader`: a server without a leader, which would hear
-        of nothing, is left. Raises PermissionDeniedError, and what else no other reading would tell.
+        Returns what has changed since `revision`, None where it has to be read again. Where many wait
+        it may be up to a quarter less. `leader`: a server without a leader, which would hear of nothing, is
+        left. Raises PermissionDeniedError, and what else no other reading would tell.
         """
         self._waiting += 1
         self._begun += 1
@@ -60,10 +63,15 @@ class Watch:
         try:
             with suppress(TimeoutError):
                 async with self._clock.timeout(wait):
-                    if not await self._shared(span, revision, leader=leader):
-                        await self._alone(span, revision, leader=leader)
+                    if self._may_share():
+                        try:
+                            return await self._feeds[leader].changed(span, revision)
+                        except PermissionDeniedError as exc:
+                            self._deny(exc)
+                    return await self._alone(span, revision, leader=leader)
         finally:
             self._waiting -= 1
+        return None
 
     def seen(self, revision: int) -> None:
         """Somebody has read this revision: tell this of every reading whose revision is a cursor."""
@@ -75,23 +83,22 @@ class Watch:
         for feed in self._feeds.values():
             await feed.aclose()
 
-    async def _shared(self, span: Span, revision: int, *, leader: bool) -> bool:
-        """Wait on what is shared; whether that may be done."""
-        if self._waiting <= FEW or self._clock.time() < self._denied_until:
-            return False
-        try:
-            await self._feeds[leader].changed(span, revision)
-        except PermissionDeniedError as exc:
-            if self._clock.time() >= self._denied_until:
-                self._denied_until = self._clock.time() + DENIED
-                log.info("all of %s can't be watched at once, and each service is alone: %s", self._keys, exc)
-            return False
-        return True
+    def _may_share(self) -> bool:
+        return self._waiting > FEW and self._clock.time() >= self._denied_until
 
-    async def _alone(self, span: Span, revision: int, *, leader: bool) -> None:
+    def _deny(self, error: PermissionDeniedError) -> None:
+        if self._clock.time() >= self._denied_until:
+            self._denied_until = self._clock.time() + DENIED
+            log.info("all of %s can't be watched at once, and each service is alone: %s", self._keys, error)
+
+    async def _alone(self, span: Span, revision: int, *, leader: bool) -> list[Event] | None:
+        changes: list[Event] = []
+
         def take(told: Watched) -> bool:
+            changes.extend(told.events)
             # A store whose revision is lower than what was read from it has lost its data. Its watch would
             # be silent until it has caught up.
-            return bool(told.events) or (told.created and told.header.revision < revision)
+            return bool(changes) or (told.created and told.header.revision < revision)
 
         await self._streams.follow(span, revision, take, leader=leader)
+        return changes or None

@@ -58,14 +58,19 @@ class Node(msgspec.Struct, rename="camel"):
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A node, and the store's index when it was read: a number that grows with every change of any key."""
+    """A node, and the store's index when it was read: a number that grows with every change of any key.
+
+    `action` is what a write has done, "get" for a reading.
+    """
 
     node: Node
     index: int
+    action: str = "get"
 
 
 class _Told(msgspec.Struct):
     node: Node
+    action: str = "get"
 
 
 class _Refusal(msgspec.Struct, rename="camel"):
@@ -100,12 +105,12 @@ def decode(status: int, index: str | None, body: bytes, url: str) -> Answer:
     if status not in (200, 201):
         raise refusal(status, number, body, url)
     try:
-        node = _answer(body).node
+        told = _answer(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
         raise ProtocolError(f"the answer isn't what etcd's v2 API gives: {exc}", url=url) from exc
     if number is None:
         raise ProtocolError("the answer has no X-Etcd-Index: is it etcd's v2 API?", url=url, status=status)
-    return Answer(node, number)
+    return Answer(told.node, number, told.action)
 
 
 def refusal(status: int, index: int | None, body: bytes, url: str) -> BackendError:

@@ -9,7 +9,7 @@ from typing import Self
 from asyncsd._checks import Health
 from asyncsd._clock import LoopClock
 from asyncsd._errors import NotRegisteredError, UnreachableError
-from asyncsd._models import Instance, Names, Query, Reply
+from asyncsd._models import Names, Query, Reply
 from asyncsd._protocols import Clock, Lease
 from asyncsd._registration import Record
 from asyncsd._tasks import finish
@@ -21,11 +21,12 @@ from asyncsd.backends._shared._lifetime import Lifetime
 from asyncsd.backends._shared._local import LocalHost
 from asyncsd.backends._shared._refusals import refuse_unknown
 from asyncsd.backends._shared._tls import TLS, File
-from asyncsd.backends._shared._value import Readings, tags_by_service
+from asyncsd.backends._shared._value import Reading, Readings, tags_by_service
 
 from ._answers import Answer, MissingError, Node, UnavailableError
 from ._keys import Keys
 from ._registry import Registry
+from ._stream import Heard
 from ._transport import Transport
 from ._watch import Watch
 
@@ -159,17 +160,21 @@ class Etcd2Backend:
         exact = not is_stale and (cursor is None or query.consistency != "default")
         async with self._lifetime.call():
             folder = self._keys.service(query.service)
-            answer = await self._changed(folder, cursor, exact=exact, patient=is_stale)
-        instances, skipped = self._read(folder, answer)
+            heard = await self._heard(folder, cursor, patient=is_stale)
+            found = None if exact else self._followed(folder, cursor, heard)
+            if found is None:
+                answer = await self._reading(folder, heard.least, exact=exact)
+                found = self._read(folder, answer)
+        instances = found.instances
         if query.server_filter:
             instances = tuple(instance for instance in instances if query.matches(instance))
-        return Reply(instances, cursor=answer.index, index=answer.index, skipped=skipped)
+        return Reply(instances, cursor=found.revision, index=found.revision, skipped=found.skipped)
 
     async def fetch_names(self, cursor: int | None) -> Names:
         """The names of all services under the prefix, with their tags; waits as `fetch` does."""
         async with self._lifetime.call():
             answer = await self._changed(self._keys.root, cursor, exact=cursor is None)
-        instances, _ = self._read(self._keys.root, answer)
+        instances = self._read(self._keys.root, answer).instances
         return Names(tags_by_service(instances), cursor=answer.index, index=answer.index)
 
     async def local_host(self) -> str:
@@ -217,19 +222,39 @@ class Etcd2Backend:
         async with self._lifetime.call():
             await self._registry.deregister(lease)
 
-    async def _changed(self, path: str, cursor: int | None, *, exact: bool, patient: bool = False) -> Answer:
-        """What stands at a path, an empty folder where nothing does; after a wait where there is a cursor.
+    async def _changed(self, path: str, cursor: int | None, *, exact: bool) -> Answer:
+        """What stands at a path; after a wait where there is a cursor."""
+        heard = await self._heard(path, cursor)
+        return await self._reading(path, heard.least, exact=exact)
+
+    async def _heard(self, path: str, cursor: int | None, *, patient: bool = False) -> Heard:
+        """Wait for a change of a path, where there is a cursor.
 
         `patient`: while no server can tell of changes, read once in a while.
         """
-        least = 0
-        if cursor is not None:
-            try:
-                least = await self._watch.changed(path, cursor, self._wait)
-            except UnavailableError:
-                if not patient:
-                    raise
-                await self._clock.sleep(min(self._wait, POLL))
+        if cursor is None:
+            return Heard(0)
+        try:
+            return await self._watch.changed(path, cursor, self._wait)
+        except UnavailableError:
+            if not patient:
+                raise
+            await self._clock.sleep(min(self._wait, POLL))
+            return Heard(0)
+
+    def _followed(self, folder: str, cursor: int | None, heard: Heard) -> Reading | None:
+        """A folder after the changes that were heard; None where it has to be read.
+
+        Once in a while it is read all the same: a store that was put back meanwhile, and has come past the
+        cursor since, tells of its changes as if they were those of the old one.
+        """
+        if cursor is None or heard.changes is None or any(change.is_folder for change in heard.changes):
+            return None
+        changes = [(change.index, change.key, change.value) for change in heard.changes]
+        return self._readings.follow(folder, cursor, changes, read_after=self._clock.time() - self._wait)
+
+    async def _reading(self, path: str, least: int, *, exact: bool) -> Answer:
+        """What stands at a path, an empty folder where nothing does."""
         answer = await self._get(path, exact=exact)
         if answer.index < least and not exact:
             # Another server than the one that told of the change, which is behind; or data were lost.
@@ -259,5 +284,5 @@ class Etcd2Backend:
         except MissingError as exc:
             return Answer(Node(key=path, dir=True), exc.index)
 
-    def _read(self, folder: str, answer: Answer) -> tuple[tuple[Instance, ...], int]:
-        return self._readings.read(folder, answer.node.leaves())
+    def _read(self, folder: str, answer: Answer) -> Reading:
+        return self._readings.read(folder, answer.node.leaves(), answer.index, at=self._clock.time())

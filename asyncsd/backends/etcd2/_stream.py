@@ -5,13 +5,14 @@ import logging
 from collections import deque
 from copy import copy
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from asyncsd._errors import BackendError, UnreachableError
 from asyncsd._protocols import Clock
 from asyncsd._tasks import TaskOwner
 from asyncsd.backends._shared._http import Body
 
-from ._answers import ClearedError, UnavailableError
+from ._answers import Answer, ClearedError, UnavailableError
 from ._transport import Listening, Transport
 
 __all__ = ["Stream"]
@@ -29,14 +30,27 @@ ELECTION = 3.0
 LEAST_PAUSE, MOST_PAUSE = 0.1, 5.0
 """Seconds between two long polls where the one before told nothing new in no time."""
 SOON = 1.0
+REMOVALS = ("delete", "expire", "compareAndDelete")
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A key or a folder that was written, removed or has expired, and the store's index then."""
+    """A key or a folder that was written, removed or has expired, and the store's index then.
+
+    `value` is a key's new one, None for a removal; of a folder it isn't told what was in it.
+    """
 
     index: int
     key: str
+    value: bytes | None = None
+    is_folder: bool = False
+
+    @classmethod
+    def of(cls, told: Answer) -> "Change":
+        """What a long poll has told."""
+        node = told.node
+        value = None if told.action in REMOVALS else node.value.encode()
+        return cls(node.modified_index, node.key, value, node.dir)
 
     def touches(self, path: str) -> bool:
         """Whether it is at, under or above `path`, a key's or a folder's."""
@@ -44,15 +58,26 @@ class Change:
         return f"{self.key}/".startswith(folder) or folder.startswith(f"{self.key}/")
 
 
+class Heard(NamedTuple):
+    """That something may have changed since the index somebody waited from.
+
+    `least` is the index that a reading which follows has to have reached. `changes` are all of that path's
+    since then, None where they aren't known.
+    """
+
+    least: int
+    changes: tuple[Change, ...] | None = None
+
+
 @dataclass(slots=True, eq=False)
 class Waiter:
-    """Who waits for a change of `path` newer than the index `after`: it is told that change's index."""
+    """Who waits for a change of `path` newer than the index `after`."""
 
     path: str
     after: int
-    told: asyncio.Future[int | Exception]
+    told: asyncio.Future[Heard | Exception]
 
-    def tell(self, what: int | Exception) -> None:
+    def tell(self, what: Heard | Exception) -> None:
         if not self.told.done():
             self.told.set_result(what)
 
@@ -61,9 +86,8 @@ class Stream:
     """Hears of the changes of `scope`, a folder or a key, as long as somebody waits for one.
 
     etcd tells one change for each request, the first after a given index, so that none is missed while no
-    request stands. (Its `stream=true` tells one of those that came before, and then falls silent.) What has
-    changed isn't taken from here: it is read again, whole. Where changes may have gone by unheard, all who
-    wait read again.
+    request stands. (Its `stream=true` tells one of those that came before, and then falls silent.) Where
+    changes may have gone by unheard, all who wait read again.
     """
 
     def __init__(self, transport: Transport, scope: str, *, clock: Clock, tasks: TaskOwner) -> None:
@@ -86,23 +110,25 @@ class Stream:
         """Whether it listens."""
         return self._task is not None
 
-    async def wait(self, path: str, after: int, seconds: float) -> int:
+    async def wait(self, path: str, after: int, seconds: float) -> Heard:
         """Return once `path` may have changed since the index `after`, and after `seconds` at most.
 
-        Returns the index that the reading which follows has to have reached. Raises what keeps it from
-        listening. A cancellation ends only this waiting.
+        Raises what keeps it from listening. A cancellation ends only this waiting.
         """
         if self._task is None:
             self._since = self._heard = after
             self._recent.clear()
             self._anew, self._leaderless = True, None
         elif after < self._since or after > self._transport.index:
-            return after  # What came since isn't known; or the store has lost its data.
+            return Heard(after)  # What came since isn't known; or the store has lost its data.
+        changes: list[Change] = []
         for change in reversed(self._recent):
             if change.index <= after:
                 break
             if change.touches(path):
-                return change.index
+                changes.append(change)
+        if changes:
+            return Heard(changes[0].index, tuple(reversed(changes)))
         waiter = Waiter(path, after, asyncio.get_running_loop().create_future())
         self._waiters.add(waiter)
         if self._task is None:
@@ -111,7 +137,7 @@ class Stream:
             async with self._clock.timeout(seconds):
                 told = await waiter.told
         except TimeoutError:
-            return after
+            return Heard(after)
         finally:
             self._waiters.discard(waiter)
             self._left = self._clock.time()
@@ -164,9 +190,9 @@ class Stream:
             if body is None:
                 return
             if body:
-                node = self._transport.told(listening, body).node
-                is_news = node.modified_index > self._heard
-                self._tell(Change(node.modified_index, node.key))
+                change = Change.of(self._transport.told(listening, body))
+                is_news = change.index > self._heard
+                self._tell(change)
                 if is_news:
                     self._pause = LEAST_PAUSE
                 else:
@@ -209,14 +235,14 @@ class Stream:
             self._since = self._recent.popleft().index
         for waiter in self._waiters:
             if change.index > waiter.after and change.touches(waiter.path):
-                waiter.tell(change.index)
+                waiter.tell(Heard(change.index, (change,)))
 
     def _begin_again(self, index: int) -> None:
         """Hear what comes after `index`; what came before may have gone by."""
         self._since = self._heard = index
         self._recent.clear()
         for waiter in self._waiters:
-            waiter.tell(waiter.after)
+            waiter.tell(Heard(waiter.after))
 
     def _forward(self) -> None:
         """Leave out what nobody waits for: etcd may not remember it by now."""

@@ -128,9 +128,11 @@ class Transport:
                 return None
 
     def told(self, listening: Listening, body: bytes) -> Answer:
-        """What a long poll has told, whole."""
+        """What a long poll has told, whole. Its own index is older than what it tells of."""
         response = listening.response
-        return decode(response.status, response.headers.get(INDEX), body, str(response.url))
+        told = decode(response.status, response.headers.get(INDEX), body, str(response.url))
+        self.index = max(self.index, told.node.modified_index)
+        return told
 
     async def see_leader(self, endpoint: Endpoint) -> None:
         """See that a server lives and knows a leader: UnreachableError, UnavailableError where not."""

@@ -7,7 +7,7 @@ from asyncsd._protocols import Clock
 from asyncsd._tasks import TaskOwner
 
 from ._keys import Keys
-from ._stream import Stream
+from ._stream import Heard, Stream
 from ._transport import Transport
 
 __all__ = ["Watch"]
@@ -34,11 +34,10 @@ class Watch:
         """Listen no more."""
         await self._tasks.aclose()
 
-    async def changed(self, path: str, after: int, seconds: float) -> int:
+    async def changed(self, path: str, after: int, seconds: float) -> Heard:
         """Return once `path` may have changed since the index `after`, and after `seconds` at most.
 
-        Returns the index that the reading which follows has to have reached. Raises PermissionDeniedError
-        where `path` itself may not be listened to.
+        Raises PermissionDeniedError where `path` itself may not be listened to.
         """
         scopes = self._keys.scopes(path)
         refused: PermissionDeniedError | None = None
@@ -53,7 +52,7 @@ class Watch:
                 log.info("etcd refuses to tell what changes under %s", scope)
         self._refused.difference_update(scopes)  # Once there are rights, the widest is tried first again.
         if refused is None:
-            return after
+            return Heard(after)
         raise refused
 
     def _stream(self, scope: str) -> Stream:

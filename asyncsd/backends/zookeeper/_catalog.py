@@ -60,7 +60,11 @@ class Catalog:
             view.relist()
         else:
             parent, _, child = path.rpartition("/")
-            if (view := self._services.get(parent)) is not None:
+            if (view := self._services.get(parent)) is None:
+                return
+            if kind == "DELETED":
+                view.gone(child)
+            else:
                 view.reread(child)
 
     def _service(self, name: str) -> Service:

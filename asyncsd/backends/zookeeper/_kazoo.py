@@ -3,7 +3,7 @@
 import importlib
 import ssl
 import struct
-from collections.abc import MutableMapping
+from collections.abc import Callable, MutableMapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -63,7 +63,7 @@ def make_client(settings: Settings, connector: Connector, log: KazooLog, session
     acl = settings.acl
     if acl is None and settings.credentials is not None:
         acl = kazoo.security.CREATOR_ALL_ACL
-    handler = kazoo.handlers.threading.SequentialThreadingHandler()
+    handler = _make_handler(kazoo)
     handler.create_connection = connector
     return kazoo.client.KazooClient(
         hosts=",".join(map(str, settings.addresses)),
@@ -76,6 +76,50 @@ def make_client(settings: Settings, connector: Connector, log: KazooLog, session
         handler=handler,
         logger=log,
     )
+
+
+def _make_handler(kazoo: Any) -> Any:
+    """kazoo's own, but that what it reads is told in the thread that reads it.
+
+    kazoo hands each answer and each event of a watch to another thread, since what is called there may block.
+    Ours doesn't: it only wakes the loop.
+    """
+
+    class Answer(kazoo.handlers.threading.AsyncResult):  # type: ignore[misc]
+        """An AsyncResult with `then`."""
+
+        _then: Callable[[Any], None] | None = None
+
+        def then(self, callback: Callable[[Any], None]) -> None:
+            """Call `callback` once there is an answer, in whichever thread; twice where it comes just now."""
+            self._then = callback
+            self._ready()
+
+        def set(self, value: Any = None) -> None:
+            super().set(value)  # pyright: ignore[reportUnknownMemberType]
+            self._ready()
+
+        def set_exception(self, exception: Any) -> None:
+            super().set_exception(exception)  # pyright: ignore[reportUnknownMemberType]
+            self._ready()
+
+        def _ready(self) -> None:
+            if self._then is not None and self.ready():
+                self._then(self)
+
+    class Handler(kazoo.handlers.threading.SequentialThreadingHandler):  # type: ignore[misc]
+        """A handler that gives such answers."""
+
+        def async_result(self) -> Answer:
+            return Answer(self)
+
+        def dispatch_callback(self, callback: Any) -> None:
+            if callback.type == "watch":
+                callback.func(*callback.args)
+            else:
+                super().dispatch_callback(callback)  # pyright: ignore[reportUnknownMemberType]
+
+    return Handler()
 
 
 class RemoveWatches:

@@ -20,6 +20,9 @@ __all__ = ["Request", "Session"]
 
 log = logging.getLogger("asyncsd.zookeeper")
 
+_OPEN = object()
+"""In the place of an answer that is still to come."""
+
 
 class Request(NamedTuple):
     """One request: a method of kazoo's client without its `_async`, its path and the rest."""
@@ -202,12 +205,14 @@ class Session:
         """`ask_all` of functions that hand something to a client and return kazoo's AsyncResult."""
         client = await self._ready()
         loop = asyncio.get_running_loop()
-        answers: list[Any] = [None] * len(starts)
+        answers: list[Any] = [_OPEN] * len(starts)
         left = len(starts)
         done: asyncio.Future[None] = loop.create_future()
 
         def settle(number: int, answer: Any) -> None:
             nonlocal left
+            if answers[number] is not _OPEN:
+                return
             answers[number] = answer
             left -= 1
             if left == 0 and not done.done():
@@ -216,7 +221,7 @@ class Session:
         def submit() -> None:
             for number, (_, start) in enumerate(starts):
                 try:
-                    start(client).rawlink(partial(_deliver, loop, settle, number))
+                    start(client).then(partial(_deliver, loop, settle, number))
                 except Exception as exc:  # noqa: BLE001 - kazoo's own, and what it makes of odd values
                     tell(loop, settle, number, exc)
 

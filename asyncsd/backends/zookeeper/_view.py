@@ -86,6 +86,10 @@ class Folder:
         self._unread.add(child)
         self._wake()
 
+    def gone(self, child: str) -> None:
+        """A watch has told that a child is gone; that of the children tells the same, and wakes who waits."""
+        self._unread.add(child)  # It may be back already, and has no watch then.
+
     @contextmanager
     def in_use(self) -> Generator[None, None, None]:
         """Somebody waits for it, or reads."""

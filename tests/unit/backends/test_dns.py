@@ -566,6 +566,24 @@ async def test_without_name_servers_the_systems_are_asked_and_read_again_when_th
         assert len((await backend.fetch(USERS, None)).instances) == 1
 
 
+async def test_many_who_ask_at_once_find_out_once_where_the_servers_are(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    found: list[object] = []
+    located = _resolver.located
+
+    async def counting(servers: Any) -> Any:
+        found.append(servers)
+        await asyncio.sleep(0)
+        return await located(servers)
+
+    monkeypatch.setattr(_resolver, "located", counting)
+    async with FakeNameServer(whole) as server, on(server) as backend:
+        await asyncio.gather(*(backend.fetch(Query(f"s{number}"), None) for number in range(20)))
+        assert len(server.asked) >= 20
+    assert len(found) == 1
+
+
 async def test_a_name_server_may_have_a_name_with_several_addresses(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where nobody listens at the first of them, as on ::1 for localhost, the next is asked."""
     addresses: list[str] = []

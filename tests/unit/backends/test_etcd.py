@@ -28,7 +28,7 @@ from asyncsd.backends.etcd._answers import (
     watch_refusal,
 )
 from asyncsd.backends.etcd._keys import Decoder, Keys
-from asyncsd.backends.etcd._messages import KeyValue, Range, decode
+from asyncsd.backends.etcd._messages import Event, KeyValue, Range, decode
 
 
 @pytest.mark.parametrize(
@@ -151,7 +151,7 @@ def test_a_record_is_read_as_it_was_written(tags: list[str], weight: int, draine
         id="x", service="y", host="h", port=1, tags=tuple(tags), meta=Meta({"zone": "z"}), weight=weight
     )
     found = KeyValue(keys.record(record), value_of(record, "passing", drained=drained))
-    [instance], skipped = Decoder(keys).decode(keys.service("y"), [found])
+    [instance], skipped, _ = Decoder(keys).decode(keys.service("y"), [found])
     assert skipped == 0
     assert (instance.tags, instance.weight, instance.zone) == (tuple(tags), weight, "z")
     assert instance.status == ("critical" if drained else "passing")
@@ -162,8 +162,56 @@ def test_a_record_is_read_as_it_was_written(tags: list[str], weight: int, draine
 def test_no_value_breaks_the_reading(value: bytes) -> None:
     keys = Keys("services")
     found = [KeyValue(b"/services/a/b", value), KeyValue(b"/services/a", b"h:1"), KeyValue(b"\xff", b"h:1")]
-    instances, skipped = Decoder(keys).decode(keys.service("a"), found)
+    instances, skipped, _ = Decoder(keys).decode(keys.service("a"), found)
     assert len(instances) + skipped == 3
+
+
+@given(st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 3)), max_size=12), st.data())
+def test_what_is_followed_by_its_changes_is_what_a_reading_finds(
+    writes: list[tuple[str, int]], data: st.DataObject
+) -> None:
+    keys = Keys("services")
+    span = keys.service("users")
+    stays = KeyValue(b"/services/users/stays", b"h:1")
+    states = [{stays.key: stays}]
+    events: list[Event] = []
+    for id, port in writes:
+        key = f"/services/users/{id}".encode()
+        kv = KeyValue(key, f"h:{port}".encode() if port else b"", mod_revision=len(states))
+        after = dict(states[-1])
+        if after.pop(key, None) is None and not port:
+            continue  # etcd tells nobody of a removal of nothing.
+        states.append({**after, key: kv} if port else after)
+        events.append(Event(kv, "PUT" if port else "DELETE"))
+    decoder, at = Decoder(keys), 0
+    decoder.decode(span, [stays])
+    for _ in writes:
+        # A second watch of the service may be told of changes that the first has taken already.
+        since = data.draw(st.integers(0, at))
+        upto = data.draw(st.integers(since, len(events)))
+        found = decoder.follow(span, since, events[since:upto])
+        at = max(at, upto)
+        assert found is not None
+        assert found.revision == at
+        stands = sorted(states[at].values(), key=by_key)
+        assert found.instances == Decoder(keys).decode(span, stands).instances
+
+
+def by_key(found: KeyValue) -> bytes:
+    return found.key
+
+
+def test_what_was_not_read_since_can_not_be_followed() -> None:
+    keys = Keys("services")
+    span = keys.service("users")
+    decoder = Decoder(keys)
+    event = Event(KeyValue(b"/services/users/a", b"h:1", mod_revision=8))
+    assert decoder.follow(span, 7, [event]) is None
+    decoder.decode(span, [KeyValue(b"/services/users/b", b"h:1")], 6)
+    assert decoder.follow(span, 7, [event]) is None
+    gone = Event(KeyValue(b"/services/users/c", mod_revision=8), "DELETE")
+    assert decoder.follow(span, 6, [gone]) is None
+    assert decoder.follow(span, 6, [event]) is not None
 
 
 def test_the_weight_while_it_warns_is_another() -> None:
@@ -171,7 +219,7 @@ def test_the_weight_while_it_warns_is_another() -> None:
     record = Record(id="x", service="y", host="h", port=1, weight=9, warning_weight=2)
     for status, weight in (("passing", 9), ("warning", 2)):
         found = KeyValue(keys.record(record), value_of(record, status, drained=False))  # type: ignore[arg-type]
-        [instance], _ = Decoder(keys).decode(keys.service("y"), [found])
+        [instance] = Decoder(keys).decode(keys.service("y"), [found]).instances
         assert instance.weight == weight
 
 

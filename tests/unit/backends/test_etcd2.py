@@ -126,7 +126,7 @@ def test_no_value_breaks_the_reading(value: str) -> None:
     keys = Keys("services")
     nodes = [Node(key="/services/a/b", value=value), Node(key="/services/a/c", value="h:1")]
     readings: Readings[str] = Readings(keys.instance)
-    instances, skipped = readings.read("/services/a/", Node(dir=True, nodes=nodes).leaves())
+    instances, skipped, _ = readings.read("/services/a/", Node(dir=True, nodes=nodes).leaves())
     assert len(instances) + skipped == 2
 
 

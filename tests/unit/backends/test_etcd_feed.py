@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from asyncsd import PermissionDeniedError
 from asyncsd.backends.etcd._feed import BRIEF, IDLE, KEPT, SILENT, Feed
 from asyncsd.backends.etcd._keys import Keys, Span
-from asyncsd.backends.etcd._messages import Event, Header, Place, Watched
+from asyncsd.backends.etcd._messages import Event, Header, KeyValue, Watched
 from asyncsd.testing import FakeClock
 
 KEYS = Keys("services")
@@ -60,7 +60,7 @@ class Store:
         if self._take is not None:
             for revision, key in [item for item in self.history if item[0] > self._sent][:count]:
                 self._sent = revision
-                self.send(Watched(events=[Event(Place(key, revision))]))
+                self.send(Watched(events=[Event(KeyValue(key, mod_revision=revision))]))
 
     def say_nothing(self) -> None:
         self.send(Watched(), revision=0)
@@ -75,9 +75,9 @@ class Waits:
 
     def __init__(self, feed: Feed) -> None:
         self._feed = feed
-        self.tasks: list[tuple[str, int, asyncio.Task[None]]] = []
+        self.tasks: list[tuple[str, int, asyncio.Task[list[Event] | None]]] = []
 
-    def begin(self, name: str, revision: int) -> asyncio.Task[None]:
+    def begin(self, name: str, revision: int) -> asyncio.Task[list[Event] | None]:
         task = asyncio.get_running_loop().create_task(self._feed.changed(KEYS.service(name), revision))
         self.tasks.append((name, revision, task))
         return task
@@ -135,7 +135,10 @@ async def test_whoever_waits_hears_of_each_change_since_his_reading(steps: list[
     await clock.settle()
     for name, revision, task in waits.tasks:
         key = f"/services/{name}/x".encode()
-        assert task.done() or not any(changed > revision and where == key for changed, where in store.history)
+        news = [changed for changed, where in store.history if changed > revision and where == key]
+        assert task.done() or not news
+        if task.done() and (told := task.result()) is not None:
+            assert [event.kv.mod_revision for event in told] == news[: len(told)] != []
     await waits.aclose()
 
 
@@ -164,6 +167,18 @@ async def test_who_has_read_what_passed_sleeps() -> None:
     late, new = waits.begin("a", 1), waits.begin("a", 2)
     await clock.settle()
     assert (late.done(), new.done()) == (True, False)
+    await waits.aclose()
+
+
+async def test_all_changes_of_a_line_are_told() -> None:
+    store, clock, _, waits = parts()
+    one, other = waits.begin("a", 1), waits.begin("b", 1)
+    await clock.settle()
+    keys = (b"/services/a/x", b"/services/b/x", b"/services/a/y")
+    store.send(Watched(events=[Event(KeyValue(key, mod_revision=2)) for key in keys]))
+    await clock.settle()
+    assert [event.kv.key for event in one.result() or ()] == [b"/services/a/x", b"/services/a/y"]
+    assert [event.kv.key for event in other.result() or ()] == [b"/services/b/x"]
     await waits.aclose()
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from asyncsd import PermissionDeniedError
 from asyncsd.backends.etcd._keys import Keys
+from asyncsd.backends.etcd._messages import Event
 from asyncsd.backends.etcd._watch import DENIED, FEW, Watch
 from asyncsd.testing import FakeClock
 
@@ -56,7 +57,7 @@ def parts(*, denies: bool = False) -> tuple[Any, FakeClock, Watch]:
     return transport, clock, Watch(transport, clock, KEYS)
 
 
-def begin(watch: Watch, count: int, wait: float = 40.0) -> list[asyncio.Task[None]]:
+def begin(watch: Watch, count: int, wait: float = 40.0) -> list[asyncio.Task[list[Event] | None]]:
     loop = asyncio.get_running_loop()
     return [loop.create_task(watch.changed(KEYS.service(f"s{n}"), 1, wait)) for n in range(count)]
 
