@@ -101,20 +101,12 @@ async def compare(report: Report) -> None:
     async with AsyncExitStack() as stack:
         starts = here(*names)
         places = {name: await stack.enter_async_context(start()) for name, start in starts.items()}
-        for name, place in places.items():
-            await fill(name, place)
-        rows = [(who, name, place) for name, place in places.items() for who in ("bare", "asyncsd")]
+        await asyncio.gather(*(fill(name, place) for name, place in places.items()))
         alone: dict[str, int] = {}
-        crowds: dict[str, Watching] = {}
-        for who, name, place in rows:
-            one = await Watching.start(who, name, place, 1)
-            stack.callback(one.kill)
-            await asyncio.sleep(0.2)
-            alone[row(who, name)] = one.cost().memory
+        for name, one in (await started(stack, places, 1)).items():
+            alone[name] = one.cost().memory
             await one.end()
-        for who, name, place in rows:
-            crowds[row(who, name)] = one = await Watching.start(who, name, place, WATCHES)
-            stack.callback(one.kill)
+        crowds = await started(stack, places, WATCHES)
         await asyncio.sleep(SETTLED)
         before = {name: one.cost() for name, one in crowds.items()}
         await asyncio.sleep(report.options.idle)
@@ -122,11 +114,24 @@ async def compare(report: Report) -> None:
             after = one.cost()
             costs[name] = after._replace(
                 cpu=(after.cpu - before[name].cpu) / report.options.idle * 100,
-                memory=(after.memory - alone[name]) // (WATCHES - 1),
+                memory=max(1, (after.memory - alone[name]) // (WATCHES - 1)),
             )
         for one in crowds.values():
             await one.end()
     add(report, costs)
+
+
+async def started(stack: AsyncExitStack, places: Mapping[str, Place], watches: int) -> dict[str, Watching]:
+    """A process of each kind for each registry, all started at once."""
+    rows = [(who, name, place) for name, place in places.items() for who in ("bare", "asyncsd")]
+    found: dict[str, Watching] = {}
+
+    async def start(who: str, name: str, place: Place) -> None:
+        found[row(who, name)] = one = await Watching.start(who, name, place, watches)
+        stack.callback(one.kill)
+
+    await asyncio.gather(*(start(*each) for each in rows))
+    return {row(who, name): found[row(who, name)] for who, name, _ in rows}
 
 
 def row(who: str, name: str) -> str:
