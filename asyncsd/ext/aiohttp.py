@@ -20,6 +20,7 @@ from yarl import URL
 from asyncsd import (
     Backoff,
     Balancer,
+    Clock,
     ClosedError,
     Discovery,
     Instance,
@@ -255,7 +256,9 @@ def balanced(
                 end(exc)
                 tried += (instance,)
                 errors += (exc,)
-                if retry is None or not isinstance(exc, retry.on) or not await _goes_on(retry, errors, rng):
+                if retry is None or not isinstance(exc, retry.on):
+                    raise
+                if not await _goes_on(retry, errors, sd.clock, rng):
                     raise
             except BaseException as exc:
                 end(exc)
@@ -275,7 +278,7 @@ def balanced(
     return middleware
 
 
-async def _goes_on(retry: Retry, errors: Sequence[Exception], rng: random.Random) -> bool:
+async def _goes_on(retry: Retry, errors: Sequence[Exception], clock: Clock, rng: random.Random) -> bool:
     """Whether there is another attempt, once the backoff before it is over."""
     if retry.callback is not None:
         verdict = retry.callback(len(errors), tuple(errors))
@@ -283,7 +286,7 @@ async def _goes_on(retry: Retry, errors: Sequence[Exception], rng: random.Random
             return False
     if len(errors) >= retry.attempts:
         return False
-    await asyncio.sleep(retry.backoff.delay(len(errors) - 1, rng))
+    await clock.sleep(retry.backoff.delay(len(errors) - 1, rng))
     return True
 
 
