@@ -58,8 +58,13 @@ class _Taking(Generic[T]):
 
     def _begin(self) -> None:
         pool = self._pool
-        self.instance = instance = pool.choose(self._exclude, self._key)
-        self.endpoint, self._end = pool.begin(instance)
+        if not self._exclude and self._key is None and pool.endpoints is None:
+            pool.used = True
+            instance, self._end = pool.take()
+            self.instance = self.endpoint = instance
+        else:
+            self.instance = instance = pool.choose(self._exclude, self._key)
+            self.endpoint, self._end = pool.begin(instance)
 
     async def __aexit__(
         self, kind: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
