@@ -135,6 +135,11 @@ class Discovery(Generic[B_co]):
         """Whether it is inside its `async with`."""
         return self._loop is not None and self._closing is None
 
+    @property
+    def clock(self) -> Clock:
+        """The clock that all its parts go by: the running program's, or that of a test."""
+        return self._clock
+
     # -- opening and closing
 
     async def __aenter__(self) -> Self:

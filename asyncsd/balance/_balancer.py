@@ -223,6 +223,17 @@ class Balancer(Generic[T]):
         pool.used = True
         return pool.next()
 
+    def begin(self) -> tuple[T, Callable[[BaseException | None], None]]:
+        """As `acquire`, for who can neither wait nor use a block: an endpoint, and what ends the call.
+
+        That is a function to be called once: with None for a success, with an Exception that counts as a
+        failure (`classify` isn't asked), or with the CancelledError of a call that was given up. Until then
+        the call counts as load of its instance. Raises what `pick` raises. It costs the least of all.
+        """
+        pool = self._pool
+        pool.used = True
+        return pool.take()
+
     def acquire(
         self, *, key: object = None, exclude: Sequence[Instance] = (), timeout: float | None = 5.0
     ) -> Acquired[T]:

@@ -1,10 +1,9 @@
 """The instance with the least expected wait."""
 
-import math
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
+from math import exp
 
 from asyncsd._models import Instance, identity
 from asyncsd._protocols import Clock
@@ -48,15 +47,17 @@ class PeakEWMA:
 class LatencyLoad(Load):
     """`scaled` is the estimated latency, times the weight of its moment (see PeakEWMAPicker)."""
 
-    __slots__ = ("default", "scaled", "seen_at")
+    __slots__ = ("default", "scaled", "seen", "step")
 
     def __init__(self, instance: Instance, default: float) -> None:
         super().__init__(instance)
         self.default = default
         """What stands for `scaled` until it is measured."""
-        self.cost = default / (instance.weight or 1)
+        self.cost = self.step = default / (instance.weight or 1)
+        """`step` is what each call in flight adds to `cost`."""
         self.scaled = 0.0
-        self.seen_at = 0.0
+        self.seen = 0.0
+        """The weight of the moment when it was measured last."""
 
 
 class PeakEWMAPicker:
@@ -67,12 +68,12 @@ class PeakEWMAPicker:
     clock (G. Cormode et al., "Forward Decay", 2009). `start` moves before the exponent grows large.
     """
 
-    __slots__ = ("_clock", "_decay", "_default", "_penalty", "_start", "_table", "_untried")
+    __slots__ = ("_decay", "_default", "_penalty", "_start", "_table", "_time", "_untried")
 
     def __init__(self, decay: float, penalty: float, clock: Clock, rng: random.Random) -> None:
         self._decay = decay
         self._penalty = penalty
-        self._clock = clock
+        self._time = clock.time
         self._start = clock.time()
         self._table = LoadTable(self._newcomer, self._reprice, clock, rng)
         self._default: float | None = None
@@ -94,32 +95,46 @@ class PeakEWMAPicker:
         return self._table.pick(exclude)
 
     def begin(self, instance: Instance) -> Callable[[BaseException | None], None]:
-        load = self._table.known[identity(instance)]
-        load.in_flight += 1
-        began = self._clock.time()
-        self._price(load, began)
-        return partial(self._end, load, began)
+        return self._begin(self._table.known[identity(instance)])
 
-    def _end(self, load: LatencyLoad, began: float, error: BaseException | None) -> None:
-        now = self._clock.time()
-        latency = now - began
-        if error is not None and latency < self._penalty and isinstance(error, Exception):
-            latency = self._penalty
-        elif latency < LEAST:
-            latency = LEAST
-        growth = self._growth(now)
-        scaled = latency * growth
-        if scaled >= load.scaled:
-            load.scaled = scaled
-            load.seen_at = now
-        elif error is None:
-            load.scaled -= scaled * math.expm1((load.seen_at - now) / self._decay)
-            load.seen_at = now
-        load.in_flight -= 1
-        self._price(load, now)
-        if self._untried and error is None:
-            self._untried = False
-            self._default_to(load.scaled, now)
+    def take(self) -> tuple[Instance, Callable[[BaseException | None], None]]:
+        load = self._table.choose()
+        return load.instance, self._begin(load)
+
+    def _begin(self, load: LatencyLoad) -> Callable[[BaseException | None], None]:
+        load.in_flight += 1
+        began = self._time()
+        if load.step:
+            load.cost += load.step
+        else:
+            self._price(load, began)
+
+        # This is on the way of every call, so nothing that can stand here is called.
+        def end(error: BaseException | None) -> None:
+            now = self._time()
+            latency = now - began
+            if error is not None and latency < self._penalty and isinstance(error, Exception):
+                latency = self._penalty
+            elif latency < LEAST:
+                latency = LEAST
+            exponent = (now - self._start) / self._decay
+            growth = exp(exponent) if exponent < MOST_EXPONENT else self._growth(now)
+            scaled = latency * growth
+            if scaled >= load.scaled:
+                load.scaled = scaled
+                load.seen = growth
+            elif error is None:
+                # Of the old one `seen / growth`, exp((seen_at - now) / decay); the rest is the new one.
+                load.scaled += latency * (growth - load.seen)
+                load.seen = growth
+            load.in_flight -= 1
+            load.step = load.scaled / (load.instance.weight or 1)
+            load.cost = load.step * (load.in_flight + 1)
+            if self._untried and error is None:
+                self._untried = False
+                self._default_to(load.scaled, now)
+
+        return end
 
     def _default_to(self, scaled: float, now: float) -> None:
         """Price those that aren't measured, as newcomers are from now on."""
@@ -128,33 +143,40 @@ class PeakEWMAPicker:
                 load.default = scaled
                 self._price(load, now)
 
+    @property
+    def in_flight(self) -> int:
+        return self._table.in_flight
+
     def loads(self) -> tuple[InstanceLoad, ...]:
-        growth = self._growth(self._clock.time())
+        growth = self._growth(self._time())
         return tuple(
             InstanceLoad(load.instance, load.in_flight, load.scaled / growth if load.scaled else None)
             for load in self._table.current
         )
 
     def _price(self, load: LatencyLoad, now: float) -> None:
-        cost = load.scaled * (load.in_flight + 1)
-        if not cost and load.default:  # A newcomer: as good as the fastest.
-            cost = load.default * (load.in_flight + 1)
-        elif not cost:  # Nothing is known of any: dear from its first call on until that is answered.
+        known = load.scaled or load.default  # A newcomer: as good as the fastest.
+        if known:
+            load.step = known / (load.instance.weight or 1)
+            load.cost = load.step * (load.in_flight + 1)
+        else:  # Nothing is known of any: dear from its first call on until that is answered.
             cost = self._penalty * load.in_flight * self._growth(now)
-        load.cost = cost / (load.instance.weight or 1)
+            load.cost = cost / (load.instance.weight or 1)
 
     def _reprice(self, load: LatencyLoad) -> None:
-        self._price(load, self._clock.time())
+        self._price(load, self._time())
 
     def _growth(self, now: float) -> float:
         """The weight of this moment."""
         exponent = (now - self._start) / self._decay
         if exponent > MOST_EXPONENT:
             self._start = now
-            shrink = math.exp(-exponent)
+            shrink = exp(-exponent)
             for load in self._table.known.values():
                 load.default *= shrink
                 load.scaled *= shrink
+                load.seen *= shrink
+                load.step *= shrink
                 load.cost *= shrink
             return 1.0
-        return math.exp(exponent)
+        return exp(exponent)

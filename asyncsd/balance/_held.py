@@ -2,10 +2,9 @@
 
 from collections.abc import Callable, Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Generic, Self, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Generic, Self, TypeAlias, TypeVar
 
 if TYPE_CHECKING:
-    from asyncsd._endpoints import Endpoint
     from asyncsd._models import Instance
 
     from ._pool import Pool
@@ -23,7 +22,6 @@ class _Taking(Generic[T]):
     __slots__ = (
         "_classify",
         "_end",
-        "_entry",
         "_error",
         "_exclude",
         "_key",
@@ -50,7 +48,6 @@ class _Taking(Generic[T]):
         self._timeout = timeout
         self._classify = classify
         self._error: Exception | None = None
-        self._entry: Endpoint[T] | None = None
 
     def __repr__(self) -> str:
         instance = getattr(self, "instance", None)
@@ -61,14 +58,13 @@ class _Taking(Generic[T]):
 
     def _begin(self) -> None:
         pool = self._pool
-        self.instance = instance = pool.choose(self._exclude, self._key)
-        self._end = pool.picker.begin(instance)  # First: where a policy fails, nothing is held yet.
-        endpoint: Any = instance
-        if pool.endpoints is not None:
-            self._entry = pool.endpoints.take(instance)
-            endpoint = self._entry.value
-        self.endpoint = endpoint
-        pool.in_flight += 1
+        if not self._exclude and self._key is None and pool.endpoints is None:
+            pool.used = True
+            instance, self._end = pool.take()
+            self.instance = self.endpoint = instance
+        else:
+            self.instance = instance = pool.choose(self._exclude, self._key)
+            self.endpoint, self._end = pool.begin(instance)
 
     async def __aexit__(
         self, kind: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
@@ -82,11 +78,7 @@ class _Taking(Generic[T]):
             if exc is outcome and self._classify is not None and isinstance(exc, Exception):
                 outcome = exc if self._classify(exc) else None
         finally:
-            self._pool.in_flight -= 1
-            if self._entry is not None:
-                self._entry.give_back()
-            if self._end is not None:
-                self._end(outcome)
+            self._end(outcome)
 
 
 class Acquired(_Taking[T]):

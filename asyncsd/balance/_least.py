@@ -39,13 +39,24 @@ class LeastOutstandingPicker:
         return self._table.pick(exclude)
 
     def begin(self, instance: Instance) -> Callable[[BaseException | None], None]:
-        load = self._table.known[identity(instance)]
-        load.in_flight += 1
-        _price(load)
-        return partial(_end, load)
+        return _begin(self._table.known[identity(instance)])
+
+    def take(self) -> tuple[Instance, Callable[[BaseException | None], None]]:
+        load = self._table.choose()
+        return load.instance, _begin(load)
+
+    @property
+    def in_flight(self) -> int:
+        return self._table.in_flight
 
     def loads(self) -> tuple[InstanceLoad, ...]:
         return tuple(InstanceLoad(load.instance, load.in_flight, None) for load in self._table.current)
+
+
+def _begin(load: Load) -> Callable[[BaseException | None], None]:
+    load.in_flight += 1
+    _price(load)
+    return partial(_end, load)
 
 
 def _end(load: Load, _: BaseException | None) -> None:

@@ -8,7 +8,7 @@ from typing import Generic, NamedTuple, Protocol, TypeVar, runtime_checkable
 from asyncsd._models import Instance, identity
 from asyncsd._protocols import Clock
 
-__all__ = ["InstanceLoad", "Load", "LoadTable", "Measuring", "least"]
+__all__ = ["InstanceLoad", "Load", "LoadTable", "Measuring", "Taking", "least"]
 
 FEW = 4
 """Up to so many are all compared: two of them by chance leave out the best too often (apache/brpc#3340)."""
@@ -32,6 +32,16 @@ class Measuring(Protocol):
     def loads(self) -> tuple[InstanceLoad, ...]: ...
 
 
+@runtime_checkable
+class Taking(Protocol):
+    """A Picker whose pick and begin are one, at less cost, and which counts the calls until they end."""
+
+    def take(self) -> tuple[Instance, Callable[[BaseException | None], None]]: ...
+
+    @property
+    def in_flight(self) -> int: ...
+
+
 class Load:
     """The load of one instance. Whatever changes it sets `cost` anew, so that a pick just compares."""
 
@@ -53,7 +63,7 @@ class LoadTable(Generic[L]):
     `price` sets the cost of a load whose instance changed, its weight perhaps.
     """
 
-    __slots__ = ("_clock", "_make", "_next", "_price", "_rng", "current", "known")
+    __slots__ = ("_clock", "_make", "_price", "_rng", "choose", "current", "known")
 
     def __init__(
         self, make: Callable[[Instance], L], price: Callable[[L], None], clock: Clock, rng: random.Random
@@ -66,7 +76,8 @@ class LoadTable(Generic[L]):
         """By identity, those that went a while ago included."""
         self.current: list[L] = []
         """Those that can be picked, in order."""
-        self._next: Callable[[], Instance] = least((), rng)
+        self.choose: Callable[[], L] = least((), rng)
+        """The least busy of those in `current`."""
 
     def update(self, instances: Sequence[Instance]) -> Callable[[], Instance]:
         """Choose among these from now on; returns the function that does.
@@ -84,8 +95,8 @@ class LoadTable(Generic[L]):
         self.current = before[:head] + middle + before[len(before) - tail :]
         if len(self.known) > len(self.current):
             self._forget(now)
-        self._next = least(self.current, self._rng)
-        return self._next
+        self.choose = choose = least(self.current, self._rng)
+        return lambda: choose().instance
 
     def _load(self, instance: Instance) -> L:
         key = identity(instance)
@@ -103,13 +114,18 @@ class LoadTable(Generic[L]):
             if load.gone_at is not None and now - load.gone_at > KEEP and not load.in_flight:
                 del self.known[key]
 
+    @property
+    def in_flight(self) -> int:
+        """Calls in flight, those to instances that went included."""
+        return sum(load.in_flight for load in self.known.values())
+
     def pick(self, exclude: Sequence[Instance]) -> Instance:
         """The least busy one, none of `exclude` if there is another."""
         if not exclude:
-            return self._next()
+            return self.choose().instance
         excluded = set(map(identity, exclude))
         others = [load for load in self.current if identity(load.instance) not in excluded]
-        return least(others or self.current, self._rng)()
+        return least(others or self.current, self._rng)().instance
 
 
 def _alike(loads: Iterable[Load], instances: Iterable[Instance]) -> int:
@@ -122,8 +138,8 @@ def _alike(loads: Iterable[Load], instances: Iterable[Instance]) -> int:
     return count
 
 
-def least(loads: Sequence[Load], rng: random.Random) -> Callable[[], Instance]:
-    """The function that picks the cheapest of `loads`: of all if there are few, else of two drawn by chance.
+def least(loads: Sequence[L], rng: random.Random) -> Callable[[], L]:
+    """The function that gives the cheapest of `loads`: of all if there are few, else of two drawn by chance.
 
     Two choices are nearly as good as all of them, at a cost that doesn't grow (M. Mitzenmacher, "The Power
     of Two Choices in Randomized Load Balancing", 2001), and a herd of clients doesn't find the same best.
@@ -133,7 +149,7 @@ def least(loads: Sequence[Load], rng: random.Random) -> Callable[[], Instance]:
     if count > FEW:
         others = count - 1
 
-        def best_of_two() -> Instance:
+        def best_of_two() -> L:
             # One draw for both: its whole part is the one, its fraction the other.
             point = chance() * count
             first = int(point)
@@ -142,7 +158,7 @@ def least(loads: Sequence[Load], rng: random.Random) -> Callable[[], Instance]:
                 second += 1
             one = loads[first]
             two = loads[second]
-            return one.instance if one.cost <= two.cost else two.instance
+            return one if one.cost <= two.cost else two
 
         return best_of_two
 
@@ -150,12 +166,12 @@ def least(loads: Sequence[Load], rng: random.Random) -> Callable[[], Instance]:
     orders = list(permutations(loads))
     number = len(orders)
 
-    def best_of_few() -> Instance:
+    def best_of_few() -> L:
         order = orders[int(chance() * number)]
         best = order[0]
         for load in order:
             if load.cost < best.cost:
                 best = load
-        return best.instance
+        return best
 
     return best_of_few

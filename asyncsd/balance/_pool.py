@@ -5,18 +5,19 @@ import logging
 import random
 from collections import Counter
 from collections.abc import Callable, Sequence
-from typing import Any, Generic, TypeVar, cast
+from typing import Any, Generic, TypeAlias, TypeVar, cast
 
-from asyncsd._endpoints import Close, Endpoints
+from asyncsd._endpoints import Close, Endpoint, Endpoints
 from asyncsd._errors import ClosedError, DiscoveryError, NoInstances
 from asyncsd._models import Event, Instance, Query, Snapshot, identity
 from asyncsd._protocols import Clock, Picker, Policy
 
-from ._load import InstanceLoad, Measuring
+from ._load import InstanceLoad, Measuring, Taking
 
 __all__ = ["Pool"]
 
 T = TypeVar("T")
+End: TypeAlias = Callable[[BaseException | None], None]
 
 NOTHING = Snapshot(())
 
@@ -33,6 +34,8 @@ class Pool(Generic[T]):
         "_plain",
         "_ready",
         "_refreshing",
+        "_taking",
+        "_uncounted",
         "_wake",
         "candidates",
         "clock",
@@ -40,12 +43,12 @@ class Pool(Generic[T]):
         "dropped",
         "endpoints",
         "error",
-        "in_flight",
         "keep",
         "next",
         "picker",
         "rng",
         "snapshot",
+        "take",
         "troubled_since",
         "used",
         "waiting",
@@ -71,6 +74,9 @@ class Pool(Generic[T]):
         self.clock: Clock = clock
         self.rng: random.Random = rng
         self.picker: Picker = policy.picker(clock=clock, rng=rng)
+        self._taking: Taking | None = self.picker if isinstance(self.picker, Taking) else None
+        self._uncounted = 0
+        """Calls in flight that the policy doesn't count."""
         self.endpoints: Endpoints[T] | None = None
         if factory is not None:
             self.endpoints = Endpoints(factory, close, self._refresh_soon, clock=clock, rng=rng)
@@ -85,12 +91,13 @@ class Pool(Generic[T]):
         """Whether the endpoints outlast the end of `run`: it ends for `sleep`, not for good."""
         self.troubled_since: float | None = None
         """Since when every Event told of an error, by the clock."""
-        self.in_flight: int = 0
         self.waiting: int = 0
         # What a plain pick calls. It is exchanged at each change of state, so that the picks in between
         # needn't look at the state at all.
         self.next: Callable[[], Instance] = self._refuse
         self._plain = self.next
+        # What `choose` and `begin` do for a call that is particular about nothing.
+        self.take: Callable[[], tuple[Any, End]] = self._pick_and_begin
 
     @property
     def service(self) -> str:
@@ -175,7 +182,13 @@ class Pool(Generic[T]):
         else:
             self._plain = self._refuse
             self._ready.clear()
+        self._exchange()
+
+    def _exchange(self) -> None:
+        """Have picks do what the state asks for."""
         self.next = self._plain if self._wake is None else self._wake_and_pick
+        quick = self._wake is None and self.candidates and self.endpoints is None
+        self.take = self._taking.take if quick and self._taking is not None else self._pick_and_begin
 
     # -- idleness
 
@@ -191,14 +204,14 @@ class Pool(Generic[T]):
             self.used = False
             self.keep = True
             self._wake = wake
-            self.next = self._wake_and_pick
+            self._exchange()
             if self.waiting:
                 asyncio.get_running_loop().call_soon(self.rouse)
 
     def rouse(self) -> None:
         """Be awake, and call `wake` if asleep."""
         wake, self._wake = self._wake, None
-        self.next = self._plain
+        self._exchange()
         if wake is not None:
             wake()
 
@@ -206,7 +219,7 @@ class Pool(Generic[T]):
         """Be awake: the list is kept up to date from now on; endpoints that were closed are made again."""
         self.keep = False
         self._wake = None
-        self.next = self._plain
+        self._exchange()
         self._list()
 
     def _wake_and_pick(self) -> Instance:
@@ -239,6 +252,47 @@ class Pool(Generic[T]):
             return self.next()
         self.touch()
         return self.picker.pick(exclude, key) if self.candidates else self._refuse()
+
+    def begin(self, instance: Instance) -> tuple[T, End]:
+        """Count a call to `instance`: its endpoint, and what ends the call, as a Picker's function does."""
+        # First: where a policy fails, nothing is held yet.
+        return self._begun(instance, self.picker.begin(instance))
+
+    def _pick_and_begin(self) -> tuple[T, End]:
+        instance: Any = self.next()
+        end = self.picker.begin(instance)
+        if end is None and self.endpoints is None:
+            self._uncounted += 1
+            return instance, self._end
+        return self._begun(instance, end)
+
+    def _end(self, _: BaseException | None) -> None:
+        self._uncounted -= 1
+
+    def _begun(self, instance: Instance, end: End | None) -> tuple[T, End]:
+        endpoint: Any = instance
+        entry: Endpoint[T] | None = None
+        if self.endpoints is not None:
+            entry = self.endpoints.take(instance)
+            endpoint = entry.value
+        elif end is not None and self._taking is not None:
+            return endpoint, end
+        counted = self._taking is None
+        self._uncounted += counted
+
+        def ended(outcome: BaseException | None) -> None:
+            self._uncounted -= counted
+            if entry is not None:
+                entry.give_back()
+            if end is not None:
+                end(outcome)
+
+        return endpoint, ended
+
+    @property
+    def in_flight(self) -> int:
+        """How many calls run."""
+        return self._uncounted + (0 if self._taking is None else self._taking.in_flight)
 
     @property
     def instances(self) -> Snapshot:

@@ -14,6 +14,7 @@ from aiohttp.test_utils import TestClient, TestServer, unused_port
 
 import asyncsd.ext.aiohttp as sd_aiohttp
 from asyncsd import (
+    Backoff,
     ClosedError,
     Discovery,
     Health,
@@ -26,7 +27,7 @@ from asyncsd import (
     RoundRobin,
     TTLCheck,
 )
-from asyncsd.testing import MemoryBackend
+from asyncsd.testing import FakeClock, MemoryBackend
 
 ME = Registration(service="greeter", host="127.0.0.1", port=8080, check=TTLCheck(ttl=15.0))
 
@@ -179,6 +180,50 @@ class TestBalanced:
             with pytest.raises(aiohttp.ClientConnectorError):
                 await fetch(session, "http://users/")
         assert told == [1, 2]
+
+    async def test_the_pause_before_another_attempt_goes_by_the_clock_of_the_discovery(self) -> None:
+        dead = Instance(id="dead", service="users", host="127.0.0.1", port=unused_port())
+        clock = FakeClock()
+        retry = Retry(attempts=2, on=(OSError,), backoff=Backoff(initial=1e4, maximum=1e4))
+        async with asyncio.timeout(5), Discovery(MemoryBackend(dead, clock=clock), clock=clock) as sd:
+            middleware = sd_aiohttp.balanced(sd, retry=retry)
+            async with aiohttp.ClientSession(middlewares=(middleware,)) as session:
+                asking = asyncio.create_task(fetch(session, "http://users/"))
+                while not asking.done():
+                    await asyncio.sleep(0.01)
+                    await clock.advance(1e4)
+                with pytest.raises(aiohttp.ClientConnectorError):
+                    await asking
+
+    async def test_a_predicate_is_asked_for_each_request(self, sd: Discovery[Any]) -> None:
+        asked: list[str] = []
+
+        def services(host: str) -> bool:
+            asked.append(host)
+            return True
+
+        middleware = sd_aiohttp.balanced(sd, services=services)
+        async with aiohttp.ClientSession(middlewares=(middleware,)) as session:
+            for _ in range(3):
+                assert await fetch(session, "http://users/") in {"s1", "s2"}
+        assert asked == ["users"] * 3
+
+    async def test_after_its_balancer_was_closed_the_next_one_is_found(
+        self, sd: Discovery[Any], session: Any
+    ) -> None:
+        assert await fetch(session, "http://users/") in {"s1", "s2"}
+        before = sd.balancer("users", RoundRobin())
+        await before.aclose()
+        assert await fetch(session, "http://users/") in {"s1", "s2"}
+        assert sd.balancer("users", RoundRobin()) is not before
+
+    async def test_a_closed_discovery_is_said(self, servers: list[Server]) -> None:
+        async with Discovery(MemoryBackend(servers[0].instance)) as sd:
+            session = aiohttp.ClientSession(middlewares=(sd_aiohttp.balanced(sd),))
+            assert await fetch(session, "http://users/") == "s1"
+        async with session:
+            with pytest.raises(ClosedError):
+                await fetch(session, "http://users/")
 
     async def test_time_limits_are_aiohttps_own(self, sd: Discovery[Any]) -> None:
         with pytest.raises(ValueError, match="ClientTimeout"):

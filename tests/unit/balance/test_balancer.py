@@ -203,6 +203,53 @@ async def test_load_is_given_back_however_the_block_ends() -> None:
     assert in_flight() == 0
 
 
+@pytest.mark.parametrize("policy", [RoundRobin(), Random(), LeastOutstanding(), PeakEWMA()])
+@pytest.mark.parametrize("factory", [None, lambda each: f"to {each.id}"])
+async def test_a_call_that_is_begun_by_hand_counts_until_it_is_ended(policy: Policy, factory: Any) -> None:
+    balancer: Balancer[Any] = Balancer(policy, factory=factory, clock=FakeClock(), rng=random.Random(1))
+    balancer.feed(heard(instances(3)))
+    await asyncio.sleep(0.01)  # Until the endpoints are made.
+    expected = instances(3) if factory is None else [f"to {each.id}" for each in instances(3)]
+    for outcome in (None, OSError(), asyncio.CancelledError()):
+        begun = [balancer.begin() for _ in range(30)]
+        assert {endpoint for endpoint, _ in begun} <= set(expected)
+        async with balancer.acquire():
+            statistics = balancer.statistics()
+            assert statistics.in_flight == 31
+            if statistics.loads:
+                assert sum(load.in_flight for load in statistics.loads) == 31
+        for _, end in begun:
+            end(outcome)
+        assert balancer.statistics().in_flight == 0
+    await balancer.aclose()
+    with pytest.raises(ClosedError):
+        balancer.begin()
+
+
+async def test_a_call_to_an_instance_that_went_is_in_flight_until_it_ends() -> None:
+    balancer = fed(heard(instances(1)))
+    _, end = balancer.begin()
+    balancer.feed(heard(()))
+    assert balancer.statistics().in_flight == 1
+    with pytest.raises(NoInstances):
+        balancer.begin()
+    end(None)
+    assert balancer.statistics().in_flight == 0
+
+
+@pytest.mark.parametrize("policy", [RoundRobin(), PeakEWMA()])
+async def test_a_call_that_is_begun_by_hand_is_a_use_and_wakes(policy: Policy) -> None:
+    balancer = Balancer(policy, clock=FakeClock(), rng=random.Random(1))
+    balancer.feed(heard(instances(3)))
+    woken: list[bool] = []
+    balancer.sleep(lambda: woken.append(True))
+    for _ in range(2):
+        _, end = balancer.begin()
+        end(None)
+    assert woken == [True]
+    assert balancer.used
+
+
 class Recorder:
     """A policy that picks the first and notes how each call ended."""
 
@@ -243,6 +290,11 @@ async def test_a_policy_learns_how_each_call_ended() -> None:
     async with balancer.lease() as held:
         held.fail(fault)
     assert policy.outcomes == [None, failure, None, cancellation, fault]
+    _, end = balancer.begin()
+    assert balancer.statistics().in_flight == 1
+    end(failure)
+    assert balancer.statistics().in_flight == 0
+    assert policy.outcomes[5:] == [failure]
 
 
 async def test_a_classify_that_fails_gives_the_load_back_all_the_same() -> None:

@@ -1,5 +1,6 @@
 """PeakEWMA: fast ones get more, failing ones little, and everything fades."""
 
+import math
 import random
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -267,3 +268,38 @@ def test_bad_values_are_refused_by_name() -> None:
         PeakEWMA(decay=0)
     with pytest.raises(ValueError, match=r"PeakEWMA\.penalty"):
         PeakEWMA(penalty=-1.0)
+
+
+@given(
+    calls=st.lists(
+        st.tuples(st.floats(0, 30.0), st.sampled_from((None, OSError(), KeyboardInterrupt()))), max_size=30
+    )
+)
+def test_an_estimate_is_the_moving_average_that_it_says_and_taking_is_picking_and_beginning(
+    calls: list[tuple[float, Finished]],
+) -> None:
+    """Beside the plain formula, with the estimate kept in seconds and faded at each measurement."""
+    one, other = World(instances(3), seed=7), World(instances(3), seed=7)
+    plain: dict[str, tuple[float, float]] = {}
+    for seconds, outcome in calls:
+        instance, end = one.picker.take()
+        picked = other.pick()
+        assert instance is one.fit[other.fit.index(picked)]
+        ends = other.picker.begin(picked)
+        one.clock.move(seconds)
+        other.clock.move(seconds)
+        end(outcome)
+        ends(outcome)
+        assert one.picker.loads() == other.picker.loads()
+        now = one.clock.time()
+        measured = max(seconds, 1.0 if isinstance(outcome, Exception) else 1e-6)
+        latency, seen_at = plain.get(instance.id, (0.0, now))
+        weight = math.exp((seen_at - now) / 10.0)
+        if measured >= latency * weight:
+            plain[instance.id] = measured, now
+        elif outcome is None:
+            plain[instance.id] = latency * weight + measured * (1 - weight), now
+        for load in one.picker.loads():
+            if load.instance.id in plain:
+                latency, seen_at = plain[load.instance.id]
+                assert load.latency == pytest.approx(latency * math.exp((seen_at - now) / 10.0), rel=1e-6)
