@@ -42,6 +42,7 @@ PEERS: dict[str, Callable[[str], list[str]]] = {
     "bare loop": _python("bare"),
     "bare loop, uvloop": _python("bare", "--uvloop"),
     "asyncsd, aio": _python("aio"),
+    "asyncsd, aio, uvloop": _python("aio", "--uvloop"),
     "asyncsd, direct": _python("direct"),
     "asyncsd, direct, uvloop": _python("direct", "--uvloop"),
     "go-kit": lambda url: [str(find("gokit-watch")), "-consul", url.removeprefix("http://")],

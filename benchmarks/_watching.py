@@ -116,9 +116,10 @@ async def ours(client: Any, program: Program) -> Watch:
 
         def put_nowait(self, item: Event) -> None:
             super().put_nowait(item)
+            at = time.time_ns()
             if item.snapshot is not None and not item.closed:
                 ports = sum(instance.port for instance in item.snapshot)
-                say(time.time_ns(), item.query.service, len(item.snapshot), ports)
+                say(at, item.query.service, len(item.snapshot), ports)
 
     options = {} if program.max_watches is None else {"max_watches": program.max_watches}
     backend = ConsulBackend(program.url, client=client, **options)
