@@ -51,18 +51,17 @@ def quoted(path: str) -> str:
     return quote(path, safe="/:")
 
 
+def _target(path: str, params: Params) -> str:
+    return f"{path}?{urlencode(params, quote_via=quote)}" if params else path
+
+
 class _Request(NamedTuple):
     address: Address
     method: str
-    path: str
-    params: Params
+    target: str
     body: bytes | None = None
     waits: bool = False
     """Whether it is a blocking query."""
-
-    @property
-    def target(self) -> str:
-        return f"{self.path}?{urlencode(self.params, quote_via=quote)}" if self.params else self.path
 
     @property
     def url(self) -> str:
@@ -149,7 +148,7 @@ class Transport:
             if answer.status == 429:
                 self._slots.refused()
             return answer
-        request = _Request(address, method, path, params, body)
+        request = _Request(address, method, _target(path, params), body)
         answer = await self._ask(request)
         for pause in AFTER_REFUSAL:
             if answer.status != 429 or "Retry-After" in answer.headers:
@@ -168,7 +167,8 @@ class Transport:
         return await self._deliver(request, DEADLINE, room)
 
     async def _wait(self, address: Address, path: str, params: Params, wait: float) -> Answer:
-        asked = _Request(address, "GET", path, [*params, ("wait", go_duration(wait))], waits=True)
+        target = _target(path, [*params, ("wait", go_duration(wait))])
+        asked = _Request(address, "GET", target, waits=True)
         # Consul adds up to a sixteenth to the wait, so that not all come back at once (agent/consul/rpc.go).
         return await self._deliver(asked, wait + wait / 16 + DEADLINE, nullcontext())
 
