@@ -116,6 +116,10 @@ class Peer:
         """Watch `service`, or `service`-0 and so on, as many as `count`."""
         self._say("watch", service, *([] if count is None else [count]))
 
+    def register(self, service: str, port: int) -> None:
+        """Have it keep a registration with a TTL check; only asyncsd does."""
+        self._say("register", service, port)
+
     async def told(self) -> AsyncIterator[Told]:
         """What it tells, as it comes."""
         async for at, service, instances, ports in self._lines():

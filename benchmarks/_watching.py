@@ -1,9 +1,9 @@
 """A program that watches services of a Consul, in one of several ways: a benchmark starts it beside go-kit's.
 
 `python _watching.py WHO URL` takes commands on its input, a line each: "watch NAME" and "watch NAME COUNT",
-which is NAME-0 to NAME-(COUNT-1), and "close". Each list that it then holds is a line on its output: the time
-in nanoseconds since 1970, the service, how many instances it has, and the sum of their ports. go-kit's
-counterpart is tests/servers/gokit/watch.
+which is NAME-0 to NAME-(COUNT-1), "register NAME PORT", which only asyncsd does, and "close". Each list that
+it then holds is a line on its output: the time in nanoseconds since 1970, the service, how many instances it
+has, and the sum of their ports. go-kit's counterpart is tests/servers/gokit/watch.
 """
 
 import argparse
@@ -33,6 +33,7 @@ class Program(AsyncExitStack):
         self.url = url
         self.max_watches = max_watches
         self.tasks: set[asyncio.Task[None]] = set()
+        self.register: Callable[[str, int], Coroutine[Any, Any, object]]
 
     async def cancel(self) -> None:
         for task in self.tasks:
@@ -108,7 +109,7 @@ async def library(program: Program) -> Watch:
 
 
 async def ours(client: Any, program: Program) -> Watch:
-    from asyncsd import Discovery, Event
+    from asyncsd import Discovery, Event, Registration, TTLCheck
     from asyncsd.backends.consul import ConsulBackend
 
     class Telling(asyncio.Queue[Event]):
@@ -117,13 +118,19 @@ async def ours(client: Any, program: Program) -> Watch:
         def put_nowait(self, item: Event) -> None:
             super().put_nowait(item)
             at = time.time_ns()
-            if item.snapshot is not None and not item.closed:
+            if item.snapshot is not None and item.error is None and not item.closed:
                 ports = sum(instance.port for instance in item.snapshot)
                 say(at, item.query.service, len(item.snapshot), ports)
 
     options = {} if program.max_watches is None else {"max_watches": program.max_watches}
     backend = ConsulBackend(program.url, client=client, **options)
     sd = await program.enter_async_context(Discovery(backend))
+
+    async def register(service: str, port: int) -> None:
+        me = Registration(service=service, host="127.0.0.1", port=port, check=TTLCheck())
+        await program.enter_async_context(sd.register(me))
+
+    program.register = register
 
     async def watch(service: str) -> None:
         inbox = Telling(8)
@@ -146,6 +153,8 @@ async def main(start: Callable[[Program], Coroutine[Any, Any, Watch]], program: 
             name, *count = words
             services = [f"{name}-{number}" for number in range(int(count[0]))] if count else [name]
             program.tasks.update(asyncio.create_task(watch(service)) for service in services)
+        elif command == "register":
+            await program.register(words[0], int(words[1]))
         elif command == "close":
             began = time.perf_counter_ns()
             await program.aclose()

@@ -106,6 +106,7 @@ class Transport:
             max_watches = min([max_watches, *(max(1, limit // 2) for limit in limits)])
         self._slots = Slots(max_watches)
         self._reads = asyncio.Semaphore(READS)
+        self._failing: set[Address] = set()
 
     def __repr__(self) -> str:
         return f"Transport({len(self._sessions)} sessions, {self._slots!r})"
@@ -190,6 +191,7 @@ class Transport:
                             response = await stack.enter_async_context(self._send(request, token))
                 late = f"the answer stopped for {DEADLINE:g} s, or took more than {WHOLE:g} s"
                 content = await self._content(response)
+            self._failing.discard(request.address)
             if token is not None and not 200 <= response.status < 300:
                 content = content.replace(token.encode(), b"***")
             return Answer(response.status, response.headers, content, request.shown)
@@ -204,6 +206,7 @@ class Transport:
         except (aiohttp.ClientError, OSError) as exc:
             if isinstance(exc.__cause__, ContentEncodingError):
                 raise ProtocolError("the answer can't be unpacked: it says gzip", url=request.shown) from exc
+            self._failing.add(request.address)
             raise UnreachableError(reason(exc), url=request.shown) from exc
         # Not its cause, and raised out here: it holds the request's headers, and the secrets in them.
         raise ProtocolError(f"the answer isn't HTTP{wrong}", url=request.shown)
@@ -213,6 +216,7 @@ class Transport:
     ) -> AbstractAsyncContextManager[aiohttp.ClientResponse]:
         address = request.address
         session = self._lent or self._sessions.get(address.socket)
+        once = request.waits or address in self._failing
         if session is None or session.closed:
             raise ClosedError(f"the session for {address} is closed")
         # Without a network between, to pack and unpack costs more than to send: a third of the time on 5,000
@@ -232,7 +236,7 @@ class Transport:
             ssl=self._ssl,
             allow_redirects=False,
             raise_for_status=False,
-            middlewares=(_once,) if request.waits and self._lent is None else None,
+            middlewares=(_once,) if once and self._lent is None else None,
             timeout=aiohttp.ClientTimeout(
                 total=None,
                 # A lent session may have a limited pool, whose queue isn't the agent's fault.
@@ -284,7 +288,8 @@ async def _once(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerTy
     """Ask once: aiohttp repeats a request whose kept connection was cut, by itself and at once.
 
     That mends a connection that had been idle too long. Those that wait are cut because their agent ended,
-    and all of them would ask it again in one moment.
+    and all of them would ask it again in one moment. One that has failed before has no idle connections, and
+    is probed at a pace.
     """
     try:
         return await handler(request)
