@@ -10,6 +10,7 @@ import argparse
 import asyncio
 import inspect
 import json
+import logging
 import sys
 import time
 from collections.abc import Callable, Coroutine
@@ -178,6 +179,8 @@ if __name__ == "__main__":
     parser.add_argument("--uvloop", action="store_true", help="run on uvloop")
     parser.add_argument("--max-watches", type=int, help="ConsulBackend's max_watches")
     options = parser.parse_args()
+    # Of hundreds of watches that fail, each tells so.
+    logging.getLogger("asyncsd").addHandler(logging.NullHandler())
     running = main(WHO[options.who], Program(options.url, options.max_watches))
     if options.uvloop:
         import uvloop
