@@ -7,18 +7,16 @@ the new lists count from that answer. Attempts are the connections that were tri
 counts them (which takes CAP_NET_RAW: without it that table is left out); CPU is that of the 10 s, with what
 500 failing watches cost in their first moment.
 
-Each of asyncsd has its turn alone, 3 times unless `--rounds` says otherwise, with `max_watches=600` for an
-agent that was told to take so many connections, and with asyncsd's default. The others are given 30 s to come
-back, and have their outage once, together, each with an agent of its own: a bare loop and the loop of
-consul.aio's documentation go on from their old index, and try again each second; go-kit's instancer too, by
-its own pace.
+Each of asyncsd has its turn alone, 3 times and not more, with `max_watches=600` for an agent that was told to
+take so many connections, and with asyncsd's default. The others are given 30 s to come back, and have their
+outage once, together, each with an agent of its own: a bare loop and the loop of consul.aio's documentation
+go on from their old index, and try again each second; go-kit's instancer too, by its own pace.
 
 A half-open connection keeps standing while nothing goes through. It is noticed when the next connection is
 tried; a program that hasn't done so within 75 s isn't waited for. All watch with a wait of 55 s but go-kit,
 whose wait is its own. This goes on beside the rest; all in all it takes under 5 minutes.
 """
 
-import argparse
 import asyncio
 import itertools
 import json
@@ -263,8 +261,8 @@ def over(name: str, seconds: float, most: float) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser()
-    report = Report(__doc__ or "", parser)
+    report = Report(__doc__ or "")
+    report.rounds = min(report.rounds, ROUNDS)
     need("consul")
     run(lambda: compare(report))
     report.close()

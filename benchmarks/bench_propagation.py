@@ -131,10 +131,10 @@ async def compare(report: Report) -> None:
             await peers[-1].start()
         for _ in range(report.rounds):
             await a_round(chance.sample(peers, len(peers)), changes)
-    show(report, {watched.peer.name: watched for watched in peers}, changes * report.rounds)
+    show(report, {watched.peer.name: watched for watched in peers})
 
 
-def show(report: Report, peers: dict[str, Watched], changes: int) -> None:
+def show(report: Report, peers: dict[str, Watched]) -> None:
     floors = {name: floor for name, floor in FLOORS.items() if name in peers and floor in peers}
     goals = dict.fromkeys(OURS, GOAL)
     report.add(
@@ -146,7 +146,7 @@ def show(report: Report, peers: dict[str, Watched], changes: int) -> None:
         by="median",
     )
     report.add(
-        f"propagation, all {changes} changes",
+        "propagation, all changes",
         {name: spread([time for times in peer.times for time in times]) for name, peer in peers.items()},
         floors=floors,
         goals=goals,
