@@ -136,12 +136,11 @@ async def compare(report: Report) -> None:
 
 def show(report: Report, peers: dict[str, Watched]) -> None:
     floors = {name: floor for name, floor in FLOORS.items() if name in peers and floor in peers}
-    goals = dict.fromkeys(OURS, GOAL)
     report.add(
         "propagation, median of each round",
         {name: figure([statistics.median(times) for times in peer.times]) for name, peer in peers.items()},
         floors=floors,
-        goals=goals,
+        goals=dict.fromkeys(OURS, GOAL),
         unit="us",
         by="median",
     )
@@ -149,7 +148,6 @@ def show(report: Report, peers: dict[str, Watched]) -> None:
         "propagation, all changes",
         {name: spread([time for times in peer.times for time in times]) for name, peer in peers.items()},
         floors=floors,
-        goals=goals,
         unit="us",
         by="most",
         columns="least, median, p99",

@@ -2,10 +2,11 @@
 
 import asyncio
 import base64
+import socket
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, nullcontext
 from functools import partial
-from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 from urllib.parse import quote, urlencode
 
 import aiohttp
@@ -38,6 +39,8 @@ AFTER_REFUSAL = (0.05, 0.25, 1.0)
 """Seconds before each new try of a write that a 429 refused: a closed connection is forgotten in a moment."""
 READS = 32
 """Reads that don't wait, at a time."""
+PROBES = {"TCP_KEEPIDLE": 15, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 3}
+"""The kernel asks a connection on which nothing came for 15 s whether it lives, three times in 15 s."""
 
 
 def segment(text: str) -> str:
@@ -119,10 +122,10 @@ class Transport:
         """
         if self._tls:
             self._ssl = await asyncio.to_thread(self._tls.build)
-        sockets = {address.socket for address in addresses}
+        paths = {address.socket for address in addresses}
         if self._lent is None:
-            self._sessions = {socket: _session(socket) for socket in sockets}
-        elif sockets != {None} and not isinstance(self._lent.connector, aiohttp.UnixConnector):
+            self._sessions = {path: _session(path) for path in paths}
+        elif paths != {None} and not isinstance(self._lent.connector, aiohttp.UnixConnector):
             raise ValueError(
                 "ConsulBackend.session reaches no unix socket: give it an aiohttp.UnixConnector, or lend none"
             )
@@ -274,10 +277,28 @@ class Agent:
         return await self._transport.request(self.address, "PUT", path, params, body=body)
 
 
-def _session(socket: str | None) -> aiohttp.ClientSession:
+def _session(path: str | None) -> aiohttp.ClientSession:
     # No limit of the pool's own: the slots bound what waits.
-    connector = aiohttp.TCPConnector(limit=0) if socket is None else aiohttp.UnixConnector(socket, limit=0)
+    connector = (
+        aiohttp.TCPConnector(limit=0, socket_factory=_probed)
+        if path is None
+        else aiohttp.UnixConnector(path, limit=0)
+    )
     return aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
+
+
+def _probed(info: tuple[Any, ...]) -> socket.socket:
+    """A socket whose connection ends within half a minute once nothing answers at its other end.
+
+    A query that waits sends nothing: where a machine or a network is gone, it would wait to its deadline.
+    """
+    family, kind, protocol = info[:3]
+    made = socket.socket(family, kind, protocol)
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for name, value in PROBES.items():
+        if hasattr(socket, name):  # Not everywhere: without them it is the system's own two hours.
+            made.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
+    return made
 
 
 class _Cut(aiohttp.ClientError):

@@ -3,6 +3,7 @@
 import asyncio
 import itertools
 import logging
+import socket
 import ssl
 import subprocess
 import sys
@@ -30,7 +31,8 @@ from asyncsd import (
     UnreachableError,
     UnsupportedError,
 )
-from asyncsd.backends.consul import ConsulBackend
+from asyncsd.backends.consul import ConsulBackend, _transport
+from asyncsd.backends.consul._transport import PROBES, _probed
 from asyncsd.testing import FakeClock
 from tests.support.consul import ClientKind
 from tests.support.fake_agent import Asked, Certificates, FakeAgent, Handler, make_certificates
@@ -808,6 +810,26 @@ async def test_a_connection_that_was_idle_too_long_is_mended_also_after_an_outag
     answer, agent.handle = agent.handle, close
     await backend.fetch(USERS, None)
     assert len(agent.asked) == 3
+
+
+async def test_the_kernel_asks_a_connection_that_only_waits_whether_it_lives(
+    agent: FakeAgent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So a machine that is gone is noticed in half a minute; the end of one takes a network to see."""
+    made: list[socket.socket] = []
+
+    def noted(info: tuple[Any, ...]) -> socket.socket:
+        made.append(_probed(info))
+        return made[-1]
+
+    monkeypatch.setattr(_transport, "_probed", noted)
+    async with ConsulBackend(agent.url) as backend:
+        await backend.fetch(USERS, None)
+        (connection,) = made
+        assert connection.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+        for name, seconds in PROBES.items():
+            if hasattr(socket, name):
+                assert connection.getsockopt(socket.IPPROTO_TCP, getattr(socket, name)) == seconds
 
 
 def test_the_direct_client_needs_no_consul_library() -> None:
