@@ -1,7 +1,8 @@
 """A backend is opened once, by one loop, and its closing ends what is in flight."""
 
 import asyncio
-from types import TracebackType
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 
 import aiohttp
 
@@ -49,39 +50,18 @@ class Lifetime:
                 f"this {self._name} belongs to the event loop that opened it, and this is another"
             )
 
-    def call(self) -> "_Call":
+    @asynccontextmanager
+    async def call(self) -> AsyncGenerator[None, None]:
         """Around a call's body: it ends with ClosedError when the backend is closed meanwhile."""
-        return _Call(self, self._in_flight)
-
-    def closed(self, exc: BaseException | None) -> ClosedError | None:
-        """The error in place of one that a call failed with because the backend was closed meanwhile."""
-        if self._closed and isinstance(exc, OSError | aiohttp.ClientError | BackendError):
-            return ClosedError(f"the {self._name} was closed")
-        return None
-
-
-class _Call:
-    """What `Lifetime.call` gives: a class, since a generator costs each request twice as much."""
-
-    __slots__ = ("_in_flight", "_lifetime", "_scope")
-
-    def __init__(self, lifetime: Lifetime, in_flight: set[asyncio.Timeout]) -> None:
-        self._lifetime = lifetime
-        self._in_flight = in_flight
-        self._scope = asyncio.timeout(None)
-
-    async def __aenter__(self) -> None:
-        self._lifetime.check()
-        await self._scope.__aenter__()
-        self._in_flight.add(self._scope)
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._in_flight.discard(self._scope)
+        self.check()
+        scope = asyncio.timeout(None)
+        self._in_flight.add(scope)
         try:
-            await self._scope.__aexit__(kind, exc, trace)
-        except TimeoutError as late:  # The scope was ended by `close`.
-            raise self._lifetime.closed(late) or late from exc
-        if (closed := self._lifetime.closed(exc)) is not None:
-            raise closed from exc
+            async with scope:
+                yield
+        except (OSError, aiohttp.ClientError, BackendError) as exc:  # TimeoutError is an OSError.
+            if self._closed:
+                raise ClosedError(f"the {self._name} was closed") from exc
+            raise
+        finally:
+            self._in_flight.discard(scope)

@@ -61,7 +61,9 @@ def _target(path: str, params: Params) -> str:
 class _Request(NamedTuple):
     address: Address
     method: str
+    path: str
     target: str
+    """The path with its parameters."""
     body: bytes | None = None
     waits: bool = False
     """Whether it is a blocking query."""
@@ -152,7 +154,7 @@ class Transport:
             if answer.status == 429:
                 self._slots.refused()
             return answer
-        request = _Request(address, method, _target(path, params), body)
+        request = _Request(address, method, path, _target(path, params), body)
         answer = await self._ask(request)
         for pause in AFTER_REFUSAL:
             if answer.status != 429 or "Retry-After" in answer.headers:
@@ -172,7 +174,7 @@ class Transport:
 
     async def _wait(self, address: Address, path: str, params: Params, wait: float) -> Answer:
         target = _target(path, [*params, ("wait", go_duration(wait))])
-        asked = _Request(address, "GET", target, waits=True)
+        asked = _Request(address, "GET", path, target, waits=True)
         # Consul adds up to a sixteenth to the wait, so that not all come back at once (agent/consul/rpc.go).
         return await self._deliver(asked, wait + wait / 16 + DEADLINE, nullcontext())
 
