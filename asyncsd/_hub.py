@@ -220,13 +220,26 @@ class Hub:
         def since(base: Snapshot | None) -> Event:
             if id(base) not in made:
                 if base is after:
-                    added, removed, changed = Diff()
+                    way = Diff()
                 elif base is None and after is not None:
-                    added, removed, changed = Diff(after.instances)
+                    way = Diff(after.instances)
                 else:
-                    added, removed, changed = diff(base, after)
-                complete = replace(event, age=age, added=added, removed=removed, changed=changed)
-                made[id(base)] = (base, complete)
+                    way = diff(base, after)
+                # Not by `replace`: this is between a change and its being told.
+                made[id(base)] = (
+                    base,
+                    Event(
+                        event.query,
+                        after,
+                        event.stale,
+                        event.error,
+                        event.reason,
+                        event.closed,
+                        event.heard_at,
+                        age,
+                        *way,
+                    ),
+                )
             return made[id(base)][1]
 
         return since

@@ -209,6 +209,7 @@ class Poll(Generic[A]):
 
     def _failed(self, error: DiscoveryError, started: float) -> None:
         self.failures += 1
+        _forget_frames(error)
         self._cursor = None
         self._interval = min(2 * self._interval, self._limits.most_interval)
         self._space(started)
@@ -248,3 +249,14 @@ class Poll(Generic[A]):
     def _space(self, started: float) -> None:
         """Keep the next fetch an interval away from the one that `started` then."""
         self._not_before = started + self._interval * (1.0 + JITTER * self._rng.random())
+
+
+def _forget_frames(error: BaseException | None) -> None:
+    """Let go of what an error came through, which nobody asks for: it is kept as long as the watch fails.
+
+    The frames hold connections and, through lists of errors, themselves: those of hundreds of watches bring
+    the garbage collector to go through the whole program, at the worst moment.
+    """
+    while error is not None:
+        error.__traceback__ = None
+        error = error.__cause__ or error.__context__

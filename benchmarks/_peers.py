@@ -42,6 +42,7 @@ PEERS: dict[str, Callable[[str], list[str]]] = {
     "bare loop": _python("bare"),
     "bare loop, uvloop": _python("bare", "--uvloop"),
     "asyncsd, aio": _python("aio"),
+    "asyncsd, aio, uvloop": _python("aio", "--uvloop"),
     "asyncsd, direct": _python("direct"),
     "asyncsd, direct, uvloop": _python("direct", "--uvloop"),
     "go-kit": lambda url: [str(find("gokit-watch")), "-consul", url.removeprefix("http://")],
@@ -114,6 +115,10 @@ class Peer:
     def watch(self, service: str, count: int | None = None) -> None:
         """Watch `service`, or `service`-0 and so on, as many as `count`."""
         self._say("watch", service, *([] if count is None else [count]))
+
+    def register(self, service: str, port: int) -> None:
+        """Have it keep a registration with a TTL check; only asyncsd does."""
+        self._say("register", service, port)
 
     async def told(self) -> AsyncIterator[Told]:
         """What it tells, as it comes."""

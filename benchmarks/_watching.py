@@ -1,15 +1,16 @@
 """A program that watches services of a Consul, in one of several ways: a benchmark starts it beside go-kit's.
 
 `python _watching.py WHO URL` takes commands on its input, a line each: "watch NAME" and "watch NAME COUNT",
-which is NAME-0 to NAME-(COUNT-1), and "close". Each list that it then holds is a line on its output: the time
-in nanoseconds since 1970, the service, how many instances it has, and the sum of their ports. go-kit's
-counterpart is tests/servers/gokit/watch.
+which is NAME-0 to NAME-(COUNT-1), "register NAME PORT", which only asyncsd does, and "close". Each list that
+it then holds is a line on its output: the time in nanoseconds since 1970, the service, how many instances it
+has, and the sum of their ports. go-kit's counterpart is tests/servers/gokit/watch.
 """
 
 import argparse
 import asyncio
 import inspect
 import json
+import logging
 import sys
 import time
 from collections.abc import Callable, Coroutine
@@ -33,6 +34,7 @@ class Program(AsyncExitStack):
         self.url = url
         self.max_watches = max_watches
         self.tasks: set[asyncio.Task[None]] = set()
+        self.register: Callable[[str, int], Coroutine[Any, Any, object]]
 
     async def cancel(self) -> None:
         for task in self.tasks:
@@ -108,7 +110,7 @@ async def library(program: Program) -> Watch:
 
 
 async def ours(client: Any, program: Program) -> Watch:
-    from asyncsd import Discovery, Event
+    from asyncsd import Discovery, Event, Registration, TTLCheck
     from asyncsd.backends.consul import ConsulBackend
 
     class Telling(asyncio.Queue[Event]):
@@ -116,13 +118,20 @@ async def ours(client: Any, program: Program) -> Watch:
 
         def put_nowait(self, item: Event) -> None:
             super().put_nowait(item)
-            if item.snapshot is not None and not item.closed:
+            at = time.time_ns()
+            if item.snapshot is not None and item.error is None and not item.closed:
                 ports = sum(instance.port for instance in item.snapshot)
-                say(time.time_ns(), item.query.service, len(item.snapshot), ports)
+                say(at, item.query.service, len(item.snapshot), ports)
 
     options = {} if program.max_watches is None else {"max_watches": program.max_watches}
     backend = ConsulBackend(program.url, client=client, **options)
     sd = await program.enter_async_context(Discovery(backend))
+
+    async def register(service: str, port: int) -> None:
+        me = Registration(service=service, host="127.0.0.1", port=port, check=TTLCheck())
+        await program.enter_async_context(sd.register(me))
+
+    program.register = register
 
     async def watch(service: str) -> None:
         inbox = Telling(8)
@@ -145,6 +154,8 @@ async def main(start: Callable[[Program], Coroutine[Any, Any, Watch]], program: 
             name, *count = words
             services = [f"{name}-{number}" for number in range(int(count[0]))] if count else [name]
             program.tasks.update(asyncio.create_task(watch(service)) for service in services)
+        elif command == "register":
+            await program.register(words[0], int(words[1]))
         elif command == "close":
             began = time.perf_counter_ns()
             await program.aclose()
@@ -168,6 +179,8 @@ if __name__ == "__main__":
     parser.add_argument("--uvloop", action="store_true", help="run on uvloop")
     parser.add_argument("--max-watches", type=int, help="ConsulBackend's max_watches")
     options = parser.parse_args()
+    # Of hundreds of watches that fail, each tells so.
+    logging.getLogger("asyncsd").addHandler(logging.NullHandler())
     running = main(WHO[options.who], Program(options.url, options.max_watches))
     if options.uvloop:
         import uvloop

@@ -1,180 +1,169 @@
-"""From the return of a registration to the Event on a queue, on a real Consul dev agent.
+"""From the return of a registration or deregistration to the Event on a queue, on a real Consul dev agent.
 
-Beside it a loop of blocking queries as one would write it on aiohttp. Each has its turn alone, so that none
-waits for another's work; a change comes every 150 ms. A watch leaves 100 ms (`Limits.least_interval`) and up
-to a fifth between the starts of two fetches. The first two changes after a quiet time are told of at once,
-faster ones then reach it together: the last table has the third of three at once, late by design.
+Beside asyncsd: a loop of blocking queries as one would write it on aiohttp, go-kit's instancer, and the loop
+of consul.aio's documentation with python-consul2 and with py-consul. Each is a process of its own, and
+watches a service of its own all the time. They have their changes in turn, in another order in each round,
+one at a time: the others only wait. A change is made over a bare socket, whose return is timed before the
+answer is looked at; both times are the wall clock's, in nanoseconds, of one machine. A time below zero is a
+list that was held before the change's own call had returned.
+
+A watch of asyncsd leaves 100 ms (`Limits.least_interval`) and up to a fifth between the starts of two
+fetches: each service changes every 180 ms. The first two changes after a quiet time are told of at once,
+faster ones then reach it together: one table has the third of three at once, late by design.
+
+CPU is that of the whole process from a round's first change to its last, divided by its changes. The 99th
+percentile is that of all changes: of 200, two lie beyond it.
 """
 
 import asyncio
-import json
+import random
+import socket
 import statistics
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import Any
+from contextlib import AsyncExitStack
 
-import aiohttp
+from _http import message
 from _measure import Figure, Report, figure, run
+from _peers import PEERS, Peer, there
 from _servers import ConsulAgent, need
 
-from asyncsd import Discovery, Event, Query
-from asyncsd.backends.consul import ConsulBackend
-
 CHANGES = 200
-"""Changes of each candidate, over all rounds."""
-PACE = 0.15
+"""Changes of each peer, over all rounds."""
+CYCLE = 0.18
+"""Seconds in which each peer has one change."""
 BURSTS = 2
-"""Three changes at once, of each candidate in a round."""
-FLOOR = "bare loop"
-UNIT = "us"
+"""Three changes at once, of each peer in a round."""
+PORT = 80
+"""That of the instance which stays; those that come and go have the next ones."""
+GOAL = 1.1
 
-Seen = asyncio.Queue[tuple[float, frozenset[str]]]
-"""When, and the ids of the list that was then on the queue."""
-
-
-@asynccontextmanager
-async def bare(url: str, service: str) -> AsyncIterator[Seen]:
-    """A loop without any of the care: no backoff, no deadline, no interval."""
-    seen: Seen = asyncio.Queue()
-
-    async def loop(session: aiohttp.ClientSession) -> None:
-        params: dict[str, str] = {}
-        while True:
-            async with session.get(f"{url}/v1/health/service/{service}", params=params) as response:
-                params = {"index": response.headers["X-Consul-Index"], "wait": "55s"}
-                items: list[dict[str, Any]] = json.loads(await response.read())
-            seen.put_nowait((time.perf_counter(), frozenset(item["Service"]["ID"] for item in items)))
-
-    async with aiohttp.ClientSession() as session:
-        task = asyncio.create_task(loop(session))
-        try:
-            yield seen
-        finally:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+BARE, BARE_UVLOOP = "bare loop", "bare loop, uvloop"
+OURS = [name for name in PEERS if name.startswith("asyncsd")]
+FLOORS = {name: BARE_UVLOOP if name.endswith("uvloop") else BARE for name in PEERS}
+del FLOORS[BARE], FLOORS[BARE_UVLOOP]
 
 
-class _Stamped(asyncio.Queue[Event]):
-    """Notes when an Event was put."""
+class Watched:
+    """A peer and its service, with one instance that stays: a list that becomes empty is read twice."""
 
-    def __init__(self, seen: Seen) -> None:
-        super().__init__()
-        self.seen = seen
+    def __init__(self, peer: Peer, service: str, agent: socket.socket) -> None:
+        self.peer = peer
+        self._service = service
+        self._agent = agent
+        self.times: list[list[float]] = []
+        """Microseconds of each change, by rounds."""
+        self.cpu: list[float] = []
+        """Microseconds of CPU a change, by rounds."""
+        self.thirds: list[list[float]] = []
 
-    def put_nowait(self, item: Event) -> None:
-        at = time.perf_counter()
-        super().put_nowait(item)
-        snapshot = item.snapshot
-        if snapshot is not None:
-            self.seen.put_nowait((at, frozenset(instance.id for instance in snapshot)))
+    def put(self, port: int, there: bool) -> int:
+        """When the call returned, in nanoseconds since 1970.
 
-
-def watched(client: Any) -> Callable[[str, str], AbstractAsyncContextManager[Seen]]:
-    @asynccontextmanager
-    async def watch(url: str, service: str) -> AsyncIterator[Seen]:
-        seen: Seen = asyncio.Queue()
-        query = Query(service, status="critical")
-        async with Discovery(ConsulBackend(url, client=client)) as sd, sd.watch(query, queue=_Stamped(seen)):
-            yield seen
-
-    return watch
-
-
-CANDIDATES = {FLOOR: bare, "aio": watched("aio"), "direct": watched("direct")}
-
-
-class Changes:
-    """Registers and deregisters one instance in turn, beside one that stays: an empty list is read twice."""
-
-    def __init__(self, session: aiohttp.ClientSession, url: str, service: str) -> None:
-        self._session = session
-        self._url = f"{url}/v1/agent/service"
-        self.service = service
-
-    async def put(self, id: str, there: bool) -> float:
-        """When the call returned."""
+        It blocks this program, which has nothing else to do then, and does nothing after it.
+        """
+        id = f"{self._service}-{port}"
+        body = {"ID": id, "Name": self._service, "Address": "127.0.0.1", "Port": port}
         path = "register" if there else f"deregister/{id}"
-        body = {"ID": id, "Name": self.service, "Address": "127.0.0.1", "Port": 80} if there else None
-        async with self._session.put(f"{self._url}/{path}", json=body) as response:
-            response.raise_for_status()
-            await response.read()
-        return time.perf_counter()
+        self._agent.sendall(message("PUT", f"/v1/agent/service/{path}", body if there else None))
+        answer = self._agent.recv(65_536)
+        returned = time.time_ns()
+        assert answer.startswith(b"HTTP/1.1 200 "), answer
+        return returned
+
+    async def start(self) -> None:
+        self.put(PORT, True)
+        self.peer.watch(self._service)
+        await self._has()
+
+    async def change(self, there: bool) -> None:
+        returned = self.put(PORT + 1, there)
+        held = await self._has(PORT + 1) if there else await self._has()
+        self.times[-1].append((held - returned) / 1e3)
+
+    async def burst(self) -> None:
+        ports = [PORT + number for number in (1, 2, 3)]
+        for port in ports:
+            returned = self.put(port, True)
+        self.thirds[-1].append((await self._has(*ports) - returned) / 1e3)
+
+    async def calm(self) -> None:
+        """Undo the burst."""
+        for number in (1, 2, 3):
+            self.put(PORT + number, False)
+        await self._has()
+
+    async def _has(self, *ports: int) -> int:
+        """When it held the list of these ports and the one that stays."""
+        return (await self.peer.until(lambda told: told.ports == PORT + sum(ports))).at
 
 
-async def when(seen: Seen, accept: Callable[[frozenset[str]], bool]) -> float:
-    async with asyncio.timeout(10.0):
-        while True:
-            at, ids = await seen.get()
-            if accept(ids):
-                return at
-
-
-async def paced(changes: Changes, seen: Seen, count: int) -> list[float]:
-    took: list[float] = []
-    there = False
-    for _ in range(count):
-        await asyncio.sleep(PACE)
-        there = not there
-        returned = await changes.put("comes-and-goes", there)
-        at = await when(seen, lambda ids, there=there: ("comes-and-goes" in ids) is there)
-        took.append((at - returned) * 1e6)
-    return took
-
-
-async def bursts(changes: Changes, seen: Seen) -> list[float]:
-    took: list[float] = []
-    ids = [f"one-of-{number}" for number in range(3)]
+async def a_round(peers: list[Watched], changes: int) -> None:
+    for peer in peers:
+        peer.times.append([])
+        peer.thirds.append([])
+    began = {peer: peer.peer.cpu() for peer in peers}
+    for number in range(changes):
+        for peer in peers:
+            rest = asyncio.create_task(asyncio.sleep(CYCLE / len(peers)))
+            await peer.change(number % 2 == 0)
+            await rest
+    for peer in peers:
+        peer.cpu.append((peer.peer.cpu() - began[peer]) / changes * 1e6)
     for _ in range(BURSTS):
-        await asyncio.sleep(2 * PACE)
-        for id in ids:
-            returned = await changes.put(id, True)
-        at = await when(seen, lambda known: known.issuperset(ids))
-        took.append((at - returned) * 1e6)
-        for id in ids:
-            await changes.put(id, False)
-        await when(seen, lambda known: known.isdisjoint(ids))
-    return took
+        for step in (Watched.burst, Watched.calm):
+            await asyncio.sleep(CYCLE)
+            for peer in peers:
+                await step(peer)
+    await asyncio.sleep(CYCLE)
 
 
 async def compare(report: Report) -> None:
-    a_round = -(-CHANGES // report.rounds)
-    a_round += a_round % 2
-    medians: dict[str, list[float]] = {name: [] for name in CANDIDATES}
-    thirds: dict[str, list[float]] = {name: [] for name in CANDIDATES}
-    everything: dict[str, list[float]] = {name: [] for name in CANDIDATES}
-    async with ConsulAgent() as agent, aiohttp.ClientSession() as session:
-        changes = Changes(session, agent.url, "users")
-        await changes.put("stays", True)
+    changes = -(-CHANGES // report.rounds)
+    changes += changes % 2
+    chance = random.Random(0)
+    async with AsyncExitStack() as stack:
+        agent = await stack.enter_async_context(ConsulAgent())
+        connection = stack.enter_context(socket.create_connection(("127.0.0.1", agent.port)))
+        peers: list[Watched] = []
+        for number, name in enumerate(there(*PEERS)):
+            peer = await stack.enter_async_context(Peer(name, agent.url))
+            peers.append(Watched(peer, f"users-{number}", connection))
+            await peers[-1].start()
         for _ in range(report.rounds):
-            for name, candidate in CANDIDATES.items():
-                async with candidate(agent.url, changes.service) as seen:
-                    await when(seen, lambda ids: ids == {"stays"})
-                    took = await paced(changes, seen, a_round)
-                    everything[name] += took
-                    medians[name].append(statistics.median(took))
-                    thirds[name].append(statistics.median(await bursts(changes, seen)))
-    floors = {name: FLOOR for name in CANDIDATES if name != FLOOR}
+            await a_round(chance.sample(peers, len(peers)), changes)
+    show(report, {watched.peer.name: watched for watched in peers})
+
+
+def show(report: Report, peers: dict[str, Watched]) -> None:
+    floors = {name: floor for name, floor in FLOORS.items() if name in peers and floor in peers}
     report.add(
-        "propagation, a change every 150 ms, median of each round",
-        {name: figure(samples) for name, samples in medians.items()},
+        "propagation, median of each round",
+        {name: figure([statistics.median(times) for times in peer.times]) for name, peer in peers.items()},
         floors=floors,
-        unit=UNIT,
+        goals=dict.fromkeys(OURS, GOAL),
+        unit="us",
         by="median",
     )
     report.add(
-        f"propagation, a change every 150 ms, all {a_round * report.rounds} changes",
-        {name: spread(samples) for name, samples in everything.items()},
+        "propagation, all changes",
+        {name: spread([time for times in peer.times for time in times]) for name, peer in peers.items()},
         floors=floors,
-        unit=UNIT,
+        unit="us",
         by="most",
         columns="least, median, p99",
     )
     report.add(
-        "propagation, the third of three changes at once",
-        {name: figure(samples) for name, samples in thirds.items()},
+        "propagation, CPU a change",
+        {name: figure(peer.cpu) for name, peer in peers.items()},
         floors=floors,
-        unit=UNIT,
+        unit="us",
+        by="median",
+    )
+    report.add(
+        "propagation, the third of three changes at once",
+        {name: figure([statistics.median(times) for times in peer.thirds]) for name, peer in peers.items()},
+        floors=floors,
+        unit="us",
         by="median",
     )
 

@@ -1,9 +1,11 @@
 """The watcher believes a registry just as far as it can, and tells of changes alone."""
 
 import asyncio
+import gc
 import itertools
 import logging
 import random
+import weakref
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -20,6 +22,7 @@ from asyncsd import (
     Limits,
     PermissionDeniedError,
     Query,
+    Reply,
     Trust,
     UnreachableError,
 )
@@ -198,6 +201,43 @@ async def test_an_outage_is_one_event_with_the_last_good_list(error: BackendErro
         assert short(event) == "error:a?"
         assert (event.error, event.age) == (error, 5.0)
         assert watch.watcher.health().failures > 2
+
+
+async def test_an_error_that_is_kept_keeps_nothing_of_the_fetch_that_failed() -> None:
+    """Its frames hold connections and buffers, and hundreds of them the garbage collector up."""
+
+    class Held:
+        pass
+
+    held: weakref.ref[Held] | None = None
+
+    class Failing(ScriptedBackend):
+        async def fetch(self, query: Query, cursor: Any) -> Reply:
+            nonlocal held
+            connection = Held()
+            held = weakref.ref(connection)
+            errors: list[Exception] = []
+            try:
+                raise OSError("refused")
+            except OSError as exc:
+                errors.append(UnreachableError("connection refused"))
+                raise errors[0] from exc
+
+    clock = FakeClock()
+    queue = asyncio.Queue[Event](100)
+    task = asyncio.create_task(Watcher(Failing(clock=clock), "users", clock=clock).run(queue))
+    await clock.settle()
+    error = (await queue.get()).error
+    gc.disable()
+    try:
+        await clock.settle()
+        assert held is not None
+        assert held() is None
+    finally:
+        gc.enable()
+        task.cancel()
+    assert isinstance(error, UnreachableError)
+    assert isinstance(error.__cause__, OSError)
 
 
 async def test_an_error_before_the_first_answer_is_told_too() -> None:

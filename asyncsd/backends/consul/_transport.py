@@ -2,10 +2,11 @@
 
 import asyncio
 import base64
+import socket
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, nullcontext
 from functools import partial
-from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 from urllib.parse import quote, urlencode
 
 import aiohttp
@@ -38,6 +39,8 @@ AFTER_REFUSAL = (0.05, 0.25, 1.0)
 """Seconds before each new try of a write that a 429 refused: a closed connection is forgotten in a moment."""
 READS = 32
 """Reads that don't wait, at a time."""
+PROBES = {"TCP_KEEPIDLE": 15, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 3}
+"""The kernel asks a connection on which nothing came for 15 s whether it lives, three times in 15 s."""
 
 
 def segment(text: str) -> str:
@@ -51,18 +54,19 @@ def quoted(path: str) -> str:
     return quote(path, safe="/:")
 
 
+def _target(path: str, params: Params) -> str:
+    return f"{path}?{urlencode(params, quote_via=quote)}" if params else path
+
+
 class _Request(NamedTuple):
     address: Address
     method: str
     path: str
-    params: Params
+    target: str
+    """The path with its parameters."""
     body: bytes | None = None
     waits: bool = False
     """Whether it is a blocking query."""
-
-    @property
-    def target(self) -> str:
-        return f"{self.path}?{urlencode(self.params, quote_via=quote)}" if self.params else self.path
 
     @property
     def url(self) -> str:
@@ -107,6 +111,7 @@ class Transport:
             max_watches = min([max_watches, *(max(1, limit // 2) for limit in limits)])
         self._slots = Slots(max_watches)
         self._reads = asyncio.Semaphore(READS)
+        self._failing: set[Address] = set()
 
     def __repr__(self) -> str:
         return f"Transport({len(self._sessions)} sessions, {self._slots!r})"
@@ -119,10 +124,10 @@ class Transport:
         """
         if self._tls:
             self._ssl = await asyncio.to_thread(self._tls.build)
-        sockets = {address.socket for address in addresses}
+        paths = {address.socket for address in addresses}
         if self._lent is None:
-            self._sessions = {socket: _session(socket) for socket in sockets}
-        elif sockets != {None} and not isinstance(self._lent.connector, aiohttp.UnixConnector):
+            self._sessions = {path: _session(path) for path in paths}
+        elif paths != {None} and not isinstance(self._lent.connector, aiohttp.UnixConnector):
             raise ValueError(
                 "ConsulBackend.session reaches no unix socket: give it an aiohttp.UnixConnector, or lend none"
             )
@@ -149,7 +154,7 @@ class Transport:
             if answer.status == 429:
                 self._slots.refused()
             return answer
-        request = _Request(address, method, path, params, body)
+        request = _Request(address, method, path, _target(path, params), body)
         answer = await self._ask(request)
         for pause in AFTER_REFUSAL:
             if answer.status != 429 or "Retry-After" in answer.headers:
@@ -168,7 +173,8 @@ class Transport:
         return await self._deliver(request, DEADLINE, room)
 
     async def _wait(self, address: Address, path: str, params: Params, wait: float) -> Answer:
-        asked = _Request(address, "GET", path, [*params, ("wait", go_duration(wait))], waits=True)
+        target = _target(path, [*params, ("wait", go_duration(wait))])
+        asked = _Request(address, "GET", path, target, waits=True)
         # Consul adds up to a sixteenth to the wait, so that not all come back at once (agent/consul/rpc.go).
         return await self._deliver(asked, wait + wait / 16 + DEADLINE, nullcontext())
 
@@ -190,6 +196,7 @@ class Transport:
                             response = await stack.enter_async_context(self._send(request, token))
                 late = f"the answer stopped for {DEADLINE:g} s, or took more than {WHOLE:g} s"
                 content = await self._content(response)
+            self._failing.discard(request.address)
             if token is not None and not 200 <= response.status < 300:
                 content = content.replace(token.encode(), b"***")
             return Answer(response.status, response.headers, content, request.shown)
@@ -204,6 +211,7 @@ class Transport:
         except (aiohttp.ClientError, OSError) as exc:
             if isinstance(exc.__cause__, ContentEncodingError):
                 raise ProtocolError("the answer can't be unpacked: it says gzip", url=request.shown) from exc
+            self._failing.add(request.address)
             raise UnreachableError(reason(exc), url=request.shown) from exc
         # Not its cause, and raised out here: it holds the request's headers, and the secrets in them.
         raise ProtocolError(f"the answer isn't HTTP{wrong}", url=request.shown)
@@ -213,6 +221,7 @@ class Transport:
     ) -> AbstractAsyncContextManager[aiohttp.ClientResponse]:
         address = request.address
         session = self._lent or self._sessions.get(address.socket)
+        once = request.waits or address in self._failing
         if session is None or session.closed:
             raise ClosedError(f"the session for {address} is closed")
         # Without a network between, to pack and unpack costs more than to send: a third of the time on 5,000
@@ -232,7 +241,7 @@ class Transport:
             ssl=self._ssl,
             allow_redirects=False,
             raise_for_status=False,
-            middlewares=(_once,) if request.waits and self._lent is None else None,
+            middlewares=(_once,) if once and self._lent is None else None,
             timeout=aiohttp.ClientTimeout(
                 total=None,
                 # A lent session may have a limited pool, whose queue isn't the agent's fault.
@@ -270,10 +279,28 @@ class Agent:
         return await self._transport.request(self.address, "PUT", path, params, body=body)
 
 
-def _session(socket: str | None) -> aiohttp.ClientSession:
+def _session(path: str | None) -> aiohttp.ClientSession:
     # No limit of the pool's own: the slots bound what waits.
-    connector = aiohttp.TCPConnector(limit=0) if socket is None else aiohttp.UnixConnector(socket, limit=0)
+    connector = (
+        aiohttp.TCPConnector(limit=0, socket_factory=_probed)
+        if path is None
+        else aiohttp.UnixConnector(path, limit=0)
+    )
     return aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
+
+
+def _probed(info: tuple[Any, ...]) -> socket.socket:
+    """A socket whose connection ends within half a minute once nothing answers at its other end.
+
+    A query that waits sends nothing: where a machine or a network is gone, it would wait to its deadline.
+    """
+    family, kind, protocol = info[:3]
+    made = socket.socket(family, kind, protocol)
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for name, value in PROBES.items():
+        if hasattr(socket, name):  # Not everywhere: without them it is the system's own two hours.
+            made.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
+    return made
 
 
 class _Cut(aiohttp.ClientError):
@@ -284,7 +311,8 @@ async def _once(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerTy
     """Ask once: aiohttp repeats a request whose kept connection was cut, by itself and at once.
 
     That mends a connection that had been idle too long. Those that wait are cut because their agent ended,
-    and all of them would ask it again in one moment.
+    and all of them would ask it again in one moment. One that has failed before has no idle connections, and
+    is probed at a pace.
     """
     try:
         return await handler(request)

@@ -16,13 +16,22 @@ FORMS = "'http://127.0.0.1:8500', 'localhost:8500', 'consul://…', 'https://…
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """Where one agent listens. `url` is its address without credentials, without a slash at its end."""
+    """Where one agent listens.
+
+    `url` is its address without credentials, without a slash at its end. `is_local` tells whether no network
+    lies between: of a unix socket, or a loopback address.
+    """
 
     url: str
     host: str = ""
     port: int = 0
     socket: str | None = None
     credentials: tuple[str, str] | None = field(default=None, repr=False)
+    is_local: bool = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        # Each request asks for it.
+        object.__setattr__(self, "is_local", self.socket is not None or is_loopback(self.host))
 
     def __str__(self) -> str:
         return self.url if self.socket is None else f"unix://{self.socket}"
@@ -30,11 +39,6 @@ class Address:
     @property
     def is_tls(self) -> bool:
         return self.url.startswith("https:")
-
-    @property
-    def is_local(self) -> bool:
-        """Whether no network lies between: a unix socket, or a loopback address."""
-        return self.socket is not None or is_loopback(self.host)
 
 
 def parse_addresses(value: str | Iterable[str]) -> tuple[Address, ...]:

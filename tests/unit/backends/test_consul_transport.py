@@ -3,6 +3,7 @@
 import asyncio
 import itertools
 import logging
+import socket
 import ssl
 import subprocess
 import sys
@@ -30,7 +31,8 @@ from asyncsd import (
     UnreachableError,
     UnsupportedError,
 )
-from asyncsd.backends.consul import ConsulBackend
+from asyncsd.backends.consul import ConsulBackend, _transport
+from asyncsd.backends.consul._transport import PROBES, _probed
 from asyncsd.testing import FakeClock
 from tests.support.consul import ClientKind
 from tests.support.fake_agent import Asked, Certificates, FakeAgent, Handler, make_certificates
@@ -769,6 +771,65 @@ async def test_more_watches_than_slots_take_turns_and_a_heartbeat_still_gets_thr
     assert most <= 3  # The agent may see a new one before it sees the end of one that was cut short.
     assert waits - {"55s"}
     assert len(waits) > 1
+
+
+async def test_an_agent_that_resets_each_connection_is_tried_once_a_fetch(client: ClientKind) -> None:
+    """A first failure may be that of a connection that was idle too long, which is mended by another one."""
+    connections = 0
+
+    def reset(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal connections
+        connections += 1
+        writer.transport.abort()
+
+    server = await asyncio.start_server(reset, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    async with server, ConsulBackend(f"127.0.0.1:{port}", client=client) as backend:
+        for _ in range(5):
+            with pytest.raises(UnreachableError):
+                await backend.fetch(USERS, None)
+    assert connections <= 6
+
+
+async def test_a_connection_that_was_idle_too_long_is_mended_also_after_an_outage(
+    agent: FakeAgent, backend: ConsulBackend
+) -> None:
+    await agent.stop()
+    with pytest.raises(UnreachableError):
+        await backend.fetch(USERS, None)
+    await agent.start()
+    await backend.fetch(USERS, None)
+
+    async def close(asked: Asked) -> web.StreamResponse:
+        agent.handle = answer
+        transport = agent.requests[-1].transport
+        assert transport is not None
+        transport.abort()
+        return await answer(asked)
+
+    answer, agent.handle = agent.handle, close
+    await backend.fetch(USERS, None)
+    assert len(agent.asked) == 3
+
+
+async def test_the_kernel_asks_a_connection_that_only_waits_whether_it_lives(
+    agent: FakeAgent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So a machine that is gone is noticed in half a minute; the end of one takes a network to see."""
+    made: list[socket.socket] = []
+
+    def noted(info: tuple[Any, ...]) -> socket.socket:
+        made.append(_probed(info))
+        return made[-1]
+
+    monkeypatch.setattr(_transport, "_probed", noted)
+    async with ConsulBackend(agent.url) as backend:
+        await backend.fetch(USERS, None)
+        (connection,) = made
+        assert connection.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+        for name, seconds in PROBES.items():
+            if hasattr(socket, name):
+                assert connection.getsockopt(socket.IPPROTO_TCP, getattr(socket, name)) == seconds
 
 
 def test_the_direct_client_needs_no_consul_library() -> None:
