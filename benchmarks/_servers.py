@@ -7,13 +7,22 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from tests.support.consul import AgentProcess, ConsulAgent, EmbeddedAgent
+from tests.support.consul import AgentProcess, ConsulAgent, ConsulCluster, EmbeddedAgent
 from tests.support.etcd import V2, EtcdServer
 from tests.support.eureka import EurekaServer
 from tests.support.process import find, missing
 from tests.support.zookeeper import ZooKeeper
 
-__all__ = ["URLS", "AgentProcess", "ConsulAgent", "EmbeddedAgent", "find", "missing", "need"]
+__all__ = [
+    "URLS",
+    "AgentProcess",
+    "ConsulAgent",
+    "ConsulCluster",
+    "EmbeddedAgent",
+    "find",
+    "missing",
+    "need",
+]
 
 
 def need(*names: str) -> None:

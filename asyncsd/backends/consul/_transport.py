@@ -5,6 +5,7 @@ import base64
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, nullcontext
 from functools import partial
+from io import BytesIO
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 from urllib.parse import quote, urlencode
 
@@ -36,6 +37,8 @@ WHOLE = 60.0
 """Seconds for a body that keeps flowing; one that stops for DEADLINE has failed."""
 AFTER_REFUSAL = (0.05, 0.25, 1.0)
 """Seconds before each new try of a write that a 429 refused: a closed connection is forgotten in a moment."""
+LONG = 1 << 20
+"""Bytes of an answer for whose like room is made at once."""
 READS = 32
 """Reads that don't wait, at a time."""
 
@@ -107,6 +110,8 @@ class Transport:
             max_watches = min([max_watches, *(max(1, limit // 2) for limit in limits)])
         self._slots = Slots(max_watches)
         self._reads = asyncio.Semaphore(READS)
+        self._long: dict[str, int] = {}
+        """Room for the next answer, by the path of long ones: one that grows step by step is copied often."""
 
     def __repr__(self) -> str:
         return f"Transport({len(self._sessions)} sessions, {self._slots!r})"
@@ -189,7 +194,7 @@ class Transport:
                             response.release()
                             response = await stack.enter_async_context(self._send(request, token))
                 late = f"the answer stopped for {DEADLINE:g} s, or took more than {WHOLE:g} s"
-                content = await self._content(response)
+                content = await self._content(response, request.path)
             if token is not None and not 200 <= response.status < 300:
                 content = content.replace(token.encode(), b"***")
             return Answer(response.status, response.headers, content, request.shown)
@@ -241,16 +246,25 @@ class Transport:
             ),
         )
 
-    async def _content(self, response: aiohttp.ClientResponse) -> bytes:
+    async def _content(self, response: aiohttp.ClientResponse, path: str) -> bytes:
         """The body, for as long as it flows."""
-        chunks: list[bytes] = []
+        content = BytesIO()  # It gives its bytes without a copy.
+        if (room := self._long.get(path)) is not None:
+            content.seek(room)
+            content.write(b"\0")
+            content.seek(0)
         async with self._clock.timeout(WHOLE):
             while True:
                 async with self._clock.timeout(DEADLINE):
                     chunk = await response.content.readany()
                 if not chunk:
-                    return b"".join(chunks)
-                chunks.append(chunk)
+                    break
+                content.write(chunk)
+        size = content.tell()
+        content.truncate(size)
+        if size >= LONG:
+            self._long[path] = size
+        return content.getvalue()
 
 
 class Agent:
