@@ -3,7 +3,8 @@
 import logging
 from collections import OrderedDict
 from collections.abc import Iterable
-from typing import NamedTuple, TypeAlias
+from hashlib import sha256
+from typing import NamedTuple, TypeAlias, cast
 
 import msgspec
 
@@ -22,7 +23,7 @@ log = logging.getLogger("asyncsd.consul")
 REMEMBERED = 20_000
 """How many items, of all queries together, are remembered at most beyond those of the query just asked."""
 LONG = 65_536
-"""Bytes. A shorter answer is decoded anew: that takes less than 0.2 ms, and its bytes needn't be kept."""
+"""Bytes of an answer that are kept, to compare with the next one's; of a shorter one's items, digests."""
 
 Found: TypeAlias = tuple[Instance | None, ...]
 """What each item was decoded to, None for a malformed one."""
@@ -37,12 +38,13 @@ class _Known(NamedTuple):
     """The last answer to a query."""
 
     items: Items
+    digests: tuple[bytes, ...]
     found: Found
     decoded: Decoded
     filtered: bool
 
 
-_NOTHING = _Known(NOTHING, (), Decoded((), 0), False)
+_NOTHING = _Known(NOTHING, (), (), Decoded((), 0), False)
 
 
 class Decoder:
@@ -56,6 +58,7 @@ class Decoder:
     def __init__(self) -> None:
         self._entry = msgspec.json.Decoder(Entry)
         self._known: OrderedDict[Query, _Known] = OrderedDict()
+        self._remembered = 0
 
     def decode(self, query: Query, answer: Answer) -> Decoded:
         """The instances in `answer`.
@@ -64,12 +67,16 @@ class Decoder:
         any of them, or no longer those that it had read before.
         """
         before = self._known.get(query, _NOTHING)
+        is_long = len(answer.body) >= LONG
         try:
-            new = news(before.items, answer.body)
+            new = news(before.items if is_long else NOTHING, answer.body)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as exc:
             raise shape_error(answer, "a list of instances", exc) from exc
-        found, complaint = self._find(new, before)
+        digests = () if is_long else tuple(map(_digest, new.between))
+        found, complaint = self._find(new, before, digests)
         instances = tuple(filter(None, found))
+        if len(instances) == len(found):
+            instances = cast("tuple[Instance, ...]", found)
         decoded = Decoded(instances, len(found) - len(instances))
         filtered = is_filtered(answer)
         if filtered:
@@ -78,31 +85,30 @@ class Decoder:
             log.warning(
                 "%d instances of %s are malformed and left out: %s", decoded.skipped, query.service, complaint
             )
-        items = new.items if len(answer.body) >= LONG else NOTHING
-        self._remember(query, _Known(items, found, decoded, filtered))
+        self._remember(query, _Known(new.items if is_long else NOTHING, digests, found, decoded, filtered))
         return decoded
 
-    def _find(self, new: News, before: _Known) -> tuple[Found, Exception | None]:
+    def _find(self, new: News, before: _Known, digests: tuple[bytes, ...]) -> tuple[Found, Exception | None]:
         """What the items are, and what one of the malformed among them lacks."""
         last = len(before.found) - new.rest
         gone = before.found[new.same : last]
-        known: dict[bytes, Instance | None] = {}
-        if new.between and len(before.items):
-            known = dict(zip(before.items.cut(new.same, last), gone, strict=True))
+        if not new.between and not gone:
+            return before.found, None
+        stood = before.digests if digests else before.items.cut(new.same, last)
+        known = dict(zip(stood, gone, strict=False))
+        marks: Iterable[bytes] = digests or map(bytes, new.between)
         complaint: Exception | None = None
         between: list[Instance | None] = []
         shared = Shared()
-        for raw in new.between:
-            if known and (item := bytes(raw)) in known:
-                between.append(known[item])
+        for raw, mark in zip(new.between, marks, strict=True):
+            if mark in known:
+                between.append(known[mark])
                 continue
             try:
                 between.append(instance(self._entry.decode(raw), shared))
             except (msgspec.MsgspecError, ValueError, TypeError, RecursionError) as exc:
                 between.append(None)
                 complaint = exc
-        if not between and not gone:
-            return before.found, None
         return (*before.found[: new.same], *_keep_equal(gone, between), *before.found[last:]), complaint
 
     @staticmethod
@@ -120,11 +126,16 @@ class Decoder:
         log.warning("the token may not read all instances of %s: Consul leaves some out", query.service)
 
     def _remember(self, query: Query, known: _Known) -> None:
-        self._known.pop(query, None)
-        room = REMEMBERED - sum(len(other.found) for other in self._known.values())
-        while room < 0:
-            room += len(self._known.popitem(last=False)[1].found)
+        before = self._known.pop(query, _NOTHING)
+        self._remembered -= len(before.found)
+        while self._remembered > REMEMBERED:
+            self._remembered -= len(self._known.popitem(last=False)[1].found)
+        self._remembered += len(known.found)
         self._known[query] = known
+
+
+def _digest(raw: msgspec.Raw) -> bytes:
+    return sha256(raw, usedforsecurity=False).digest()
 
 
 def _keep_equal(before: Found, after: Iterable[Instance | None]) -> Found:
