@@ -2,11 +2,10 @@
 
 import asyncio
 import base64
-from collections.abc import Iterable, Sequence
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, nullcontext
+from collections.abc import Awaitable, Coroutine, Iterable, Sequence
 from functools import partial
 from io import BytesIO
-from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 from urllib.parse import quote, urlencode
 
 import aiohttp
@@ -100,6 +99,12 @@ class Transport:
         self._clock = clock
         self._connect_timeout = connect_timeout
         self._lent = session
+        self._timeout = aiohttp.ClientTimeout(
+            total=None,
+            # A lent session may have a limited pool, whose queue isn't the agent's fault.
+            connect=None if session is not None else connect_timeout,
+            sock_connect=connect_timeout,
+        )
         self._sessions: dict[str | None, aiohttp.ClientSession] = {}
         if session is not None and not isinstance(session, aiohttp.ClientSession):
             raise TypeError("ConsulBackend.session is an aiohttp.ClientSession")
@@ -169,32 +174,35 @@ class Transport:
         return answer
 
     async def _ask(self, request: _Request) -> Answer:
-        room = self._reads if request.method == "GET" else nullcontext()
-        return await self._deliver(request, DEADLINE, room)
+        return await self._deliver(request, DEADLINE, self._reads if request.method == "GET" else None)
 
-    async def _wait(self, address: Address, path: str, params: Params, wait: float) -> Answer:
+    def _wait(self, address: Address, path: str, params: Params, wait: float) -> Coroutine[Any, Any, Answer]:
         asked = _Request(address, "GET", path, [*params, ("wait", go_duration(wait))], waits=True)
         # Consul adds up to a sixteenth to the wait, so that not all come back at once (agent/consul/rpc.go).
-        return await self._deliver(asked, wait + wait / 16 + DEADLINE, nullcontext())
+        return self._deliver(asked, wait + wait / 16 + DEADLINE)
 
     async def _deliver(
-        self, request: _Request, deadline: float, room: AbstractAsyncContextManager[None]
+        self, request: _Request, deadline: float, room: asyncio.Semaphore | None = None
     ) -> Answer:
+        # No exit stack, nor another context than it takes: thousands of these may wait, for a minute each.
         late = f"no answer in {deadline:g} s"
+        response: aiohttp.ClientResponse | None = None
+        entered: asyncio.Semaphore | None = None
         try:
-            async with AsyncExitStack() as stack:
-                async with self._clock.timeout(deadline):
-                    await stack.enter_async_context(room)
-                    token = await self._token.get()
-                    response = await stack.enter_async_context(self._send(request, token))
-                    if response.status in (401, 403):
-                        other = await self._token.another(token)
-                        if other is not None:
-                            token = other
-                            response.release()
-                            response = await stack.enter_async_context(self._send(request, token))
-                late = f"the answer stopped for {DEADLINE:g} s, or took more than {WHOLE:g} s"
-                content = await self._content(response, request.path)
+            async with self._clock.timeout(deadline):
+                if room is not None:
+                    await room.acquire()
+                    entered = room
+                token = await self._token.get()
+                response = await self._send(request, token)
+                if response.status in (401, 403):
+                    other = await self._token.another(token)
+                    if other is not None:
+                        token = other
+                        response.release()
+                        response = await self._send(request, token)
+            late = f"the answer stopped for {DEADLINE:g} s, or took more than {WHOLE:g} s"
+            content = await self._content(response, request.path)
             if token is not None and not 200 <= response.status < 300:
                 content = content.replace(token.encode(), b"***")
             return Answer(response.status, response.headers, content, request.shown)
@@ -210,12 +218,15 @@ class Transport:
             if isinstance(exc.__cause__, ContentEncodingError):
                 raise ProtocolError("the answer can't be unpacked: it says gzip", url=request.shown) from exc
             raise UnreachableError(reason(exc), url=request.shown) from exc
+        finally:
+            if response is not None:
+                response.release()  # What wasn't read to its end closes its connection.
+            if entered is not None:
+                entered.release()
         # Not its cause, and raised out here: it holds the request's headers, and the secrets in them.
         raise ProtocolError(f"the answer isn't HTTP{wrong}", url=request.shown)
 
-    def _send(
-        self, request: _Request, token: str | None
-    ) -> AbstractAsyncContextManager[aiohttp.ClientResponse]:
+    def _send(self, request: _Request, token: str | None) -> Awaitable[aiohttp.ClientResponse]:
         address = request.address
         session = self._lent or self._sessions.get(address.socket)
         if session is None or session.closed:
@@ -238,12 +249,7 @@ class Transport:
             allow_redirects=False,
             raise_for_status=False,
             middlewares=(_once,) if request.waits and self._lent is None else None,
-            timeout=aiohttp.ClientTimeout(
-                total=None,
-                # A lent session may have a limited pool, whose queue isn't the agent's fault.
-                connect=None if self._lent is not None else self._connect_timeout,
-                sock_connect=self._connect_timeout,
-            ),
+            timeout=self._timeout,
         )
 
     async def _content(self, response: aiohttp.ClientResponse, path: str) -> bytes:
@@ -277,11 +283,13 @@ class Agent:
     def __repr__(self) -> str:
         return f"Agent({self.address})"
 
-    async def get(self, path: str, params: Params = (), *, wait: float | None = None) -> Answer:
-        return await self._transport.request(self.address, "GET", path, params, wait=wait)
+    def get(
+        self, path: str, params: Params = (), *, wait: float | None = None
+    ) -> Coroutine[Any, Any, Answer]:
+        return self._transport.request(self.address, "GET", path, params, wait=wait)
 
-    async def put(self, path: str, params: Params = (), body: bytes = b"") -> Answer:
-        return await self._transport.request(self.address, "PUT", path, params, body=body)
+    def put(self, path: str, params: Params = (), body: bytes = b"") -> Coroutine[Any, Any, Answer]:
+        return self._transport.request(self.address, "PUT", path, params, body=body)
 
 
 def _session(socket: str | None) -> aiohttp.ClientSession:
