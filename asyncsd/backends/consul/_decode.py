@@ -22,6 +22,8 @@ log = logging.getLogger("asyncsd.consul")
 
 REMEMBERED = 20_000
 """How many items, of all queries together, are remembered at most beyond those of the query just asked."""
+SHARED = 10_000
+"""How many tags, metas and names, which instances have in common, are held to be had again."""
 LONG = 65_536
 """Bytes of an answer that are kept, to compare with the next one's; of a shorter one's items, digests."""
 
@@ -59,6 +61,7 @@ class Decoder:
         self._entry = msgspec.json.Decoder(Entry)
         self._known: OrderedDict[Query, _Known] = OrderedDict()
         self._remembered = 0
+        self._shared = Shared()
 
     def decode(self, query: Query, answer: Answer) -> Decoded:
         """The instances in `answer`.
@@ -99,13 +102,14 @@ class Decoder:
         marks: Iterable[bytes] = digests or map(bytes, new.between)
         complaint: Exception | None = None
         between: list[Instance | None] = []
-        shared = Shared()
+        if len(self._shared) > SHARED:
+            self._shared.clear()
         for raw, mark in zip(new.between, marks, strict=True):
             if mark in known:
                 between.append(known[mark])
                 continue
             try:
-                between.append(instance(self._entry.decode(raw), shared))
+                between.append(instance(self._entry.decode(raw), self._shared))
             except (msgspec.MsgspecError, ValueError, TypeError, RecursionError) as exc:
                 between.append(None)
                 complaint = exc

@@ -126,11 +126,22 @@ def test_however_a_list_changes_it_is_read_as_if_it_were_the_first(
 
 
 def test_equal_parts_of_instances_are_one_object() -> None:
-    answer = Answer(200, {}, encoded([entry("a", 80), entry("b", 81)]))
-    one, other = Decoder().decode(USERS, answer).instances
+    decoder = Decoder()
+    [one] = decoder.decode(USERS, Answer(200, {}, encoded([entry("a", 80)]))).instances
+    [other] = decoder.decode(Query("others"), Answer(200, {}, encoded([entry("b", 81)]))).instances
     assert one.tags is other.tags
     assert one.meta is other.meta
     assert one.node is other.node
+
+
+def test_what_instances_share_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_decode, "SHARED", 10)
+    decoder = Decoder()
+    for number in range(50):
+        changed = entry("a", 80)
+        changed["Service"]["Tags"] = [f"v{number}"]
+        decoder.decode(USERS, Answer(200, {}, encoded([changed])))
+        assert len(decoder._shared) <= 15
 
 
 def test_the_bytes_of_a_short_answer_are_not_kept() -> None:
