@@ -1,14 +1,13 @@
-"""500 watches at once, of services of 5 instances each: memory, time until all are told, connections, closing.
+"""500 watches at once, of services of 5 instances: memory, time until all are told, connections, closing.
 
-Each candidate is a process of its own, alone at its turn. Memory is what the process holds for itself with all
-500 told and settled, less what it held before the first, for each watch. "Ready" is from the command until the
-last of them was told. Closing is from that command until all is closed, with 500 queries in flight.
+Each candidate is a process of its own, alone at its turn. Memory is what the process holds for itself with
+all 500 told and settled, less what it held before the first, for each watch. "Ready" is from the command
+until the last of them was told. Closing is from that command until all is closed, with 500 queries in flight.
+In the end all candidates rest for 10 s side by side, and the CPU is read that each takes for that.
 
-In the end all of them rest for 10 s side by side, and the CPU is read that each takes for that.
-
-The agent's own limit of 200 connections of one address is raised. "asyncsd, default" holds at most 100 blocking
-queries, the other rows of asyncsd are given as many as there are watches. go-kit and consul.aio as it comes hold
-one each. py-consul's has a pool of 100 connections, and never tells of more services than that.
+The agent's own limit of 200 connections of one address is raised. "asyncsd, default" holds at most 100 of
+them, the other rows of asyncsd as many as there are watches. go-kit and consul.aio as it comes hold one each.
+That of py-consul has a pool of 100 connections, and never tells of more services.
 """
 
 import asyncio
@@ -38,7 +37,7 @@ WHO: Mapping[str, tuple[str, Sequence[str]]] = {
     "python-consul2": ("python-consul2", ()),
 }
 """The rows: which of the peers, and its options."""
-SETTLE = 1.5
+SETTLE = 0.8
 IDLE = 10.0
 READY, MEMORY, CPU, CLOSE = 1.3, 25.0, 0.1, 100.0
 """The goals: of the floor's time, KB a watch, percent of one CPU, and milliseconds."""
