@@ -269,7 +269,7 @@ class Transport:
         size = content.tell()
         content.truncate(size)
         if size >= LONG:
-            self._long[path] = size
+            self._long[path] = size + size // 500
         return content.getvalue()
 
 

@@ -97,7 +97,7 @@ def instance(entry: Entry, shared: Shared) -> Instance:
         id=service.id,
         service=shared[service.service],
         host=host,
-        port=port,
+        port=shared[port],
         tags=shared[tuple(service.tags or ())],
         meta=meta,
         weight=weights.warning if status == "warning" else weights.passing,
