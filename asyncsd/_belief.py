@@ -8,7 +8,7 @@ from typing import TypeAlias
 from ._config import Limits
 from ._errors import DiscoveryError
 from ._hub import Hub
-from ._models import Instance, Reason, Reply, Snapshot, Trust, apart
+from ._models import Instance, Query, Reason, Reply, Snapshot, Trust, apart
 from ._protocols import Clock, StoredSnapshot
 
 __all__ = ["Belief"]
@@ -39,7 +39,6 @@ class Belief:
         self._query = hub.query
         self._limits = limits
         self._clock = clock
-        self.consistent = replace(hub.query, consistency="consistent", max_stale=None)
         self.confirming = False
         """Whether the next fetch has to be a consistent read."""
         self.heard_at: float | None = None
@@ -57,6 +56,11 @@ class Belief:
         """The answer that says just what is served."""
         self._known: Instances = {}
         """All that was in the last answer or is held, each as the object that was seen first."""
+
+    @property
+    def consistent(self) -> Query:
+        """The query as a consistent read."""
+        return replace(self._query, consistency="consistent", max_stale=None)
 
     @property
     def served(self) -> Snapshot | None:

@@ -4,7 +4,7 @@ import asyncio
 import importlib
 import random
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, Generic, NamedTuple, Self, TypeVar, Unpack, cast, overload
 
 from ._balancers import Balancers
@@ -28,6 +28,7 @@ from ._subscription import Subscription
 from ._tasks import TaskOwner, ended
 from ._values import duration
 from ._watcher import Watcher
+from ._watching import Owner, Watching
 from .balance import Balancer, PeakEWMA
 from .balance._balancer import BalancingOptions
 
@@ -88,7 +89,7 @@ class Discovery(Generic[B_co]):
         self._closing: asyncio.Task[None] | None = None
         self._tasks = TaskOwner()
         self._watches = SharedWatches(self._tasks, self._clock, limits.linger)
-        self._inboxes: list[asyncio.Queue[Event]] = []
+        self._owner = Owner(self._hold, self._release, {})
         self._registrations = TaskOwner()
         self._registrars: list[Registrar] = []
         self._balancers = Balancers(
@@ -231,10 +232,9 @@ class Discovery(Generic[B_co]):
             ),
         )
 
-    @asynccontextmanager
-    async def watch(
+    def watch(
         self, query: Query | str, *, queue: asyncio.Queue[Event] | None = None
-    ) -> AsyncGenerator[Subscription, None]:
+    ) -> AbstractAsyncContextManager[Subscription]:
         """Watch a service: `async with` gives a Subscription to iterate over, or to `get` from.
 
         However many ask the same query, there is one watch; it ends `limits.linger` seconds after the last
@@ -242,21 +242,8 @@ class Discovery(Generic[B_co]):
         serves one watch at a time; a second raises ValueError.
         """
         self._check_open("watch")
-        query = Query.of(query)
         inbox: asyncio.Queue[Event] = asyncio.Queue(self._limits.queue) if queue is None else queue
-        if any(known is inbox for known in self._inboxes):
-            raise ValueError(
-                f"this queue serves another watch already: the watch of {query.service!r} needs its own"
-            )
-        watch = self._hold(query)
-        self._inboxes.append(inbox)
-        subscription = Subscription(watch.watcher, inbox)
-        try:
-            yield subscription
-        finally:
-            subscription.close()
-            self._inboxes[:] = (known for known in self._inboxes if known is not inbox)
-            self._release(watch)
+        return Watching(Query.of(query), inbox, self._owner)
 
     @asynccontextmanager
     async def watch_services(self) -> AsyncGenerator[NamesSubscription, None]:

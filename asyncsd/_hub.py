@@ -2,7 +2,6 @@
 
 import asyncio
 import sys
-from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
@@ -38,13 +37,13 @@ class _Outlet:
         self.queue = queue
         self.base: Snapshot | None = None
         """The snapshot of the last Event that was put."""
-        self.unread: deque[tuple[Event, Snapshot | None]] = deque()
+        self.unread: list[tuple[Event, Snapshot | None]] = []
         """Each Event that wasn't read yet (or was, since the last look), and the base of its diff."""
 
     def put(self, since: Since) -> None:
         """Put an Event that leads on from `base`, or one in place of it and all that is unread."""
-        while len(self.unread) > self.queue.qsize():  # First in, first out: the oldest have been read.
-            self.unread.popleft()
+        read = max(0, len(self.unread) - self.queue.qsize())
+        del self.unread[:read]  # First in, first out: the oldest have been read.
         try:
             self.queue.put_nowait(event := since(self.base))
         except asyncio.QueueFull:
@@ -98,7 +97,8 @@ class Hub:
         """What the hub was closed with."""
         self._clock = clock
         self._outlets: dict[int, _Outlet] = {}
-        self._heard = asyncio.Event()
+        self._heard: asyncio.Event | None = None
+        """Set once there is a snapshot, or the hub is closed; made for the first who waits for that."""
 
     def __repr__(self) -> str:
         state = "closed" if self.closed else f"{self.subscribers} subscribers"
@@ -120,6 +120,10 @@ class Hub:
         Raises what the hub was closed with, else ClosedError, once it is closed. Cancelling it changes
         nothing.
         """
+        if self._heard is None:
+            self._heard = asyncio.Event()
+            if self.closed or self.snapshot is not None:
+                self._heard.set()
         await self._heard.wait()
         if self.closed or self.snapshot is None:
             raise self.failure()
@@ -141,7 +145,7 @@ class Hub:
         """Give all queues an Event that leads from the last one to this."""
         if self.closed:
             raise self.failure()
-        if snapshot is not None:
+        if snapshot is not None and self._heard is not None:
             self._heard.set()
         self._deliver(
             Event(
@@ -160,7 +164,8 @@ class Hub:
             return
         self.closed = True
         self.error = error
-        self._heard.set()
+        if self._heard is not None:
+            self._heard.set()
         self._deliver(self._last(error))
         self._outlets.clear()
 

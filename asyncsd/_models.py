@@ -180,6 +180,16 @@ def _order(instance: Instance) -> tuple[str, str, int, str, str, str]:
     )
 
 
+_id: Callable[[Instance], str] = attrgetter("id")
+
+
+def _sorted(instances: list[Instance]) -> tuple[Instance, ...]:
+    """`instances` in their order; the ids alone, which most often differ, take a third of the time."""
+    if len(set(map(_id, instances))) == len(instances):
+        return tuple(sorted(instances, key=_id))
+    return tuple(sorted(instances, key=_order))
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Snapshot(Sequence[Instance]):
     """The instances of a service at one moment, immutable, ordered by id.
@@ -196,17 +206,15 @@ class Snapshot(Sequence[Instance]):
     @classmethod
     def of(cls, query: Query, instances: Iterable[Instance], *, version: int = 0) -> "Snapshot":
         """Sort `instances` and part them by whether they fit `query`; ones without its tags are left out."""
+        if tags := set(query.tags):
+            instances = [instance for instance in instances if tags.issubset(instance.tags)]
+        worst = _SEVERITY[query.status]
+        usable = {status for status, severity in _SEVERITY.items() if severity <= worst}
         fit: list[Instance] = []
         unfit: list[Instance] = []
-        worst = _SEVERITY[query.status]
-        tags = set(query.tags)
         for instance in instances:
-            if tags and not tags.issubset(instance.tags):
-                continue
-            (fit if _SEVERITY[instance.status] <= worst else unfit).append(instance)
-        fit.sort(key=_order)
-        unfit.sort(key=_order)
-        return cls(tuple(fit), tuple(unfit), version)
+            (fit if instance.status in usable else unfit).append(instance)
+        return cls(_sorted(fit), _sorted(unfit), version)
 
     @overload
     def __getitem__(self, index: int) -> Instance: ...

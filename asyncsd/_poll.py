@@ -172,13 +172,14 @@ class Poll(Generic[A]):
         """
         while True:
             deadline = self._sink.deadline
+            if deadline is None:
+                await self._turn()
+                continue
             try:
                 # A fetch that is cut off by the deadline has lost nothing: its cursor stays good.
-                async with self._clock.timeout(None if deadline is None else deadline - self._clock.time()):
+                async with self._clock.timeout(deadline - self._clock.time()):
                     await self._turn()
             except TimeoutError:
-                if deadline is None:
-                    raise  # The backend's own, and so a bug.
                 self._sink.expire()
 
     async def _turn(self) -> None:

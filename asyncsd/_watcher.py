@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import random
+from collections.abc import Awaitable
 from dataclasses import replace
 from typing import Any
 
@@ -108,10 +109,10 @@ class Watcher:
             if self._keeper is not None:
                 await self._keeper.aclose()
 
-    async def _fetch(self, cursor: Any) -> Reply:
+    def _fetch(self, cursor: Any) -> Awaitable[Reply]:
         if self._belief.confirming:
-            return await self._backend.fetch(self._belief.consistent, None)
-        return await self._backend.fetch(self.query, cursor)
+            return self._backend.fetch(self._belief.consistent, None)
+        return self._backend.fetch(self.query, cursor)
 
     def _good(self) -> Good | None:
         """What is worth keeping; None while the list that serves is a stored or a doubtful one."""

@@ -6,6 +6,7 @@ async with Peer("go-kit", agent.url) as peer:
 """
 
 import asyncio
+import os
 import sys
 from collections.abc import AsyncIterator, Callable
 from importlib.util import find_spec
@@ -20,6 +21,11 @@ __all__ = ["PEERS", "Peer", "Told", "there"]
 HERE = Path(__file__).parent
 PY_CONSUL = HERE.parent / ".venv-py-consul/bin/python"
 """Its import name is python-consul2's, so it needs an environment of its own."""
+
+
+# As installed: a module that is compiled at the start leaves megabytes free, and what is then used of these
+# would cost nothing.
+ENVIRONMENT = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
 
 
 class Told(NamedTuple):
@@ -80,7 +86,7 @@ class Peer:
 
     async def __aenter__(self) -> Self:
         self._process = await asyncio.create_subprocess_exec(
-            *self._command, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
+            *self._command, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, env=ENVIRONMENT
         )
         try:
             await self._line("ready")

@@ -5,7 +5,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from tests.support.consul import AgentProcess, ConsulAgent, EmbeddedAgent
+from tests.support.consul import AgentProcess, ConsulAgent, ConsulCluster, EmbeddedAgent
 from tests.support.etcd import V2, EtcdServer
 from tests.support.eureka import EurekaServer
 from tests.support.process import find, missing
@@ -15,6 +15,7 @@ __all__ = [
     "V2",
     "AgentProcess",
     "ConsulAgent",
+    "ConsulCluster",
     "EmbeddedAgent",
     "EtcdServer",
     "EurekaServer",

@@ -18,7 +18,7 @@ LAYERS = [
     {"_protocols"},
     {"_clock", "_health", "_hub", "_pace", "_poll", "_reachability", "_shared", "_states", "_tasks"},
     {"_belief", "_keeping", "_probes", "_prober", "_store"},
-    {"_endpoints", "_lease", "_names", "_registrar", "_subscription", "_watcher", "balance"},
+    {"_endpoints", "_lease", "_names", "_registrar", "_subscription", "_watcher", "_watching", "balance"},
     {"_balancers", "_discovery", "_registering"},
     {"__init__"},
 ]

@@ -1,7 +1,9 @@
 """What the backend reads from a real agent."""
 
 import asyncio
+from contextlib import AsyncExitStack, suppress
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,6 +12,7 @@ from asyncsd import (
     BackendError,
     BadRequestError,
     ClosedError,
+    Discovery,
     Health,
     Meta,
     PermissionDeniedError,
@@ -204,6 +207,36 @@ async def test_closing_ends_what_waits_at_once(agent: AgentProcess, backend: Con
     assert [type(outcome) for outcome in outcomes] == [ClosedError, ClosedError]
     with pytest.raises(ClosedError):
         await backend.fetch(Query("users"), None)
+
+
+def sockets() -> int:
+    """How many sockets this process has."""
+    found = 0
+    for fd in Path("/proc/self/fd").iterdir():
+        with suppress(FileNotFoundError):
+            found += str(fd.readlink()).startswith("socket:")
+    return found
+
+
+async def test_closing_with_500_queries_in_flight_leaves_no_task_and_no_socket(client: ClientKind) -> None:
+    async with ConsulAgent(limits={"http_max_conns_per_client": 1_000}) as agent, AsyncExitStack() as stack:
+        await put(agent, "a")
+        tasks, open_before = asyncio.all_tasks(), sockets()
+        sd = await stack.enter_async_context(
+            Discovery(ConsulBackend(agent.url, client=client, max_watches=600))
+        )
+        for number in range(500):
+            await stack.enter_async_context(sd.watch(Query("users", tags=(f"v{number}",))))
+        for _ in range(600):
+            await asyncio.sleep(0.05)
+            if sockets() >= open_before + 500:
+                break
+        assert sockets() >= open_before + 500
+        for _ in range(2):
+            async with asyncio.timeout(5):
+                await sd.aclose()
+        assert asyncio.all_tasks() == tasks
+        assert sockets() == open_before
 
 
 async def test_reads_go_to_the_next_agent_and_begin_anew_there(client: ClientKind) -> None:

@@ -1,14 +1,13 @@
 """A backend is opened once, by one loop, and its closing ends what is in flight."""
 
 import asyncio
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from types import TracebackType
 
 import aiohttp
 
 from asyncsd._errors import BackendError, ClosedError
 
-__all__ = ["Lifetime"]
+__all__ = ["Call", "Lifetime"]
 
 
 class Lifetime:
@@ -50,18 +49,44 @@ class Lifetime:
                 f"this {self._name} belongs to the event loop that opened it, and this is another"
             )
 
-    @asynccontextmanager
-    async def call(self) -> AsyncGenerator[None, None]:
+    def call(self) -> "Call":
         """Around a call's body: it ends with ClosedError when the backend is closed meanwhile."""
+        return Call(self)
+
+    def enter(self, scope: asyncio.Timeout) -> None:
+        """A call begins."""
         self.check()
-        scope = asyncio.timeout(None)
         self._in_flight.add(scope)
+
+    def leave(self, scope: asyncio.Timeout, exc: BaseException | None) -> None:
+        """A call has ended, with `exc`; ClosedError in place of what the closing has caused."""
+        self._in_flight.discard(scope)
+        # TimeoutError is an OSError.
+        if self._closed and isinstance(exc, OSError | aiohttp.ClientError | BackendError):
+            raise ClosedError(f"the {self._name} was closed") from exc
+
+
+class Call:
+    """A call in flight. No generator: of a thousand that wait, each would hold its frame."""
+
+    __slots__ = ("_lifetime", "_scope")
+
+    def __init__(self, lifetime: Lifetime) -> None:
+        self._lifetime = lifetime
+        self._scope = asyncio.timeout(None)
+
+    async def __aenter__(self) -> None:
+        self._lifetime.enter(self._scope)
+        await self._scope.__aenter__()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        raised = exc
         try:
-            async with scope:
-                yield
-        except (OSError, aiohttp.ClientError, BackendError) as exc:  # TimeoutError is an OSError.
-            if self._closed:
-                raise ClosedError(f"the {self._name} was closed") from exc
+            await self._scope.__aexit__(kind, exc, trace)
+        except TimeoutError as late:
+            raised = late
             raise
         finally:
-            self._in_flight.discard(scope)
+            self._lifetime.leave(self._scope, raised)

@@ -5,6 +5,7 @@ import ipaddress
 import logging
 import socket
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Protocol
 
 from asyncsd._errors import UnreachableError
@@ -14,6 +15,7 @@ __all__ = ["LocalHost", "is_loopback", "local_host"]
 LOOPBACK = "127.0.0.1"
 
 
+@lru_cache(64)
 def is_loopback(host: str) -> bool:
     """Whether no network lies between here and `host`."""
     if host == "localhost":

@@ -6,7 +6,7 @@ backend decodes the answers: the library's own decoding takes five times as long
 is missing.
 """
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from typing import Any
 
 from consul import aio, base
@@ -34,15 +34,17 @@ class AioClient(DirectClient):
         answer: Answer = await self._consul.agent.self()
         return answer
 
-    async def health(self, query: Query, *, index: int | None = None, wait: float | None = None) -> Answer:
+    def health(
+        self, query: Query, *, index: int | None = None, wait: float | None = None
+    ) -> Awaitable[Answer]:
         if (
             _is_odd(query.service)
             or len(query.tags) > 1
             or query.filter is not None
             or query.consistency != "default"
         ):
-            return await super().health(query, index=index, wait=wait)
-        answer: Answer = await self._consul.health.service(
+            return super().health(query, index=index, wait=wait)
+        answer: Awaitable[Answer] = self._consul.health.service(
             query.service,
             index=index,
             wait=wait,
@@ -95,13 +97,13 @@ class _Connection:
     def __init__(self, agent: Agent) -> None:
         self._agent = agent
 
-    async def get(
+    def get(
         self, callback: object, path: str, params: Sequence[tuple[str, Any]] | None = None, **_: object
-    ) -> Answer:
+    ) -> Awaitable[Answer]:
         # `wait` comes through the library as the number of seconds that it was given.
         wait = next((value for name, value in params or () if name == "wait"), None)
         rest = [(name, str(value)) for name, value in params or () if name != "wait"]
-        return await self._agent.get(quoted(path), rest, wait=wait)
+        return self._agent.get(quoted(path), rest, wait=wait)
 
     async def put(
         self, callback: object, path: str, params: Sequence[tuple[str, Any]] | None = None, **_: object

@@ -1,5 +1,6 @@
 """What the backend asks of a client of Consul's HTTP API."""
 
+from collections.abc import Awaitable
 from typing import Protocol
 
 from asyncsd._models import Query, Status
@@ -28,7 +29,9 @@ class ConsulClient(Protocol):
         """GET /v1/agent/self, for the default host of a registration on this machine's agent."""
         ...
 
-    async def health(self, query: Query, *, index: int | None = None, wait: float | None = None) -> Answer:
+    def health(
+        self, query: Query, *, index: int | None = None, wait: float | None = None
+    ) -> Awaitable[Answer]:
         """GET /v1/health/service/NAME: `tag` for each tag, dc, near, filter, node-meta, consistency.
 
         `passing` is asked for only by a query with `server_filter` and the status "passing".

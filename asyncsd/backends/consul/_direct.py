@@ -1,5 +1,7 @@
 """The client that writes its requests itself."""
 
+from collections.abc import Awaitable
+
 from asyncsd._models import Query, Status
 
 from ._answers import Answer
@@ -27,9 +29,11 @@ class DirectClient:
     async def agent(self) -> Answer:
         return await self._agent.get("/v1/agent/self")
 
-    async def health(self, query: Query, *, index: int | None = None, wait: float | None = None) -> Answer:
+    def health(
+        self, query: Query, *, index: int | None = None, wait: float | None = None
+    ) -> Awaitable[Answer]:
         path = f"/v1/health/service/{segment(query.service)}"
-        return await self._agent.get(path, health_params(query, index), wait=wait)
+        return self._agent.get(path, health_params(query, index), wait=wait)
 
     async def services(
         self, *, datacenter: str | None = None, index: int | None = None, wait: float | None = None

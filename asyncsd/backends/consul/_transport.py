@@ -3,9 +3,9 @@
 import asyncio
 import base64
 import socket
-from collections.abc import Iterable, Sequence
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, nullcontext
+from collections.abc import Awaitable, Coroutine, Iterable, Sequence
 from functools import partial
+from io import BytesIO
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 from urllib.parse import quote, urlencode
 
@@ -37,6 +37,8 @@ WHOLE = 60.0
 """Seconds for a body that keeps flowing; one that stops for DEADLINE has failed."""
 AFTER_REFUSAL = (0.05, 0.25, 1.0)
 """Seconds before each new try of a write that a 429 refused: a closed connection is forgotten in a moment."""
+LONG = 1 << 20
+"""Bytes of an answer for whose like room is made at once."""
 READS = 32
 """Reads that don't wait, at a time."""
 PROBES = {"TCP_KEEPIDLE": 15, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 3}
@@ -101,6 +103,12 @@ class Transport:
         self._clock = clock
         self._connect_timeout = connect_timeout
         self._lent = session
+        self._timeout = aiohttp.ClientTimeout(
+            total=None,
+            # A lent session may have a limited pool, whose queue isn't the agent's fault.
+            connect=None if session is not None else connect_timeout,
+            sock_connect=connect_timeout,
+        )
         self._sessions: dict[str | None, aiohttp.ClientSession] = {}
         if session is not None and not isinstance(session, aiohttp.ClientSession):
             raise TypeError("ConsulBackend.session is an aiohttp.ClientSession")
@@ -111,6 +119,8 @@ class Transport:
             max_watches = min([max_watches, *(max(1, limit // 2) for limit in limits)])
         self._slots = Slots(max_watches)
         self._reads = asyncio.Semaphore(READS)
+        self._long: dict[str, int] = {}
+        """Room for the next answer, by the path of long ones: one that grows step by step is copied often."""
         self._failing: set[Address] = set()
 
     def __repr__(self) -> str:
@@ -169,33 +179,36 @@ class Transport:
         return answer
 
     async def _ask(self, request: _Request) -> Answer:
-        room = self._reads if request.method == "GET" else nullcontext()
-        return await self._deliver(request, DEADLINE, room)
+        return await self._deliver(request, DEADLINE, self._reads if request.method == "GET" else None)
 
-    async def _wait(self, address: Address, path: str, params: Params, wait: float) -> Answer:
+    def _wait(self, address: Address, path: str, params: Params, wait: float) -> Coroutine[Any, Any, Answer]:
         target = _target(path, [*params, ("wait", go_duration(wait))])
         asked = _Request(address, "GET", path, target, waits=True)
         # Consul adds up to a sixteenth to the wait, so that not all come back at once (agent/consul/rpc.go).
-        return await self._deliver(asked, wait + wait / 16 + DEADLINE, nullcontext())
+        return self._deliver(asked, wait + wait / 16 + DEADLINE)
 
     async def _deliver(
-        self, request: _Request, deadline: float, room: AbstractAsyncContextManager[None]
+        self, request: _Request, deadline: float, room: asyncio.Semaphore | None = None
     ) -> Answer:
+        # No exit stack, nor another context than it takes: thousands of these may wait, for a minute each.
         late = f"no answer in {deadline:g} s"
+        response: aiohttp.ClientResponse | None = None
+        entered: asyncio.Semaphore | None = None
         try:
-            async with AsyncExitStack() as stack:
-                async with self._clock.timeout(deadline):
-                    await stack.enter_async_context(room)
-                    token = await self._token.get()
-                    response = await stack.enter_async_context(self._send(request, token))
-                    if response.status in (401, 403):
-                        other = await self._token.another(token)
-                        if other is not None:
-                            token = other
-                            response.release()
-                            response = await stack.enter_async_context(self._send(request, token))
-                late = f"the answer stopped for {DEADLINE:g} s, or took more than {WHOLE:g} s"
-                content = await self._content(response)
+            async with self._clock.timeout(deadline):
+                if room is not None:
+                    await room.acquire()
+                    entered = room
+                token = await self._token.get()
+                response = await self._send(request, token)
+                if response.status in (401, 403):
+                    other = await self._token.another(token)
+                    if other is not None:
+                        token = other
+                        response.release()
+                        response = await self._send(request, token)
+            late = f"the answer stopped for {DEADLINE:g} s, or took more than {WHOLE:g} s"
+            content = await self._content(response, request.path)
             self._failing.discard(request.address)
             if token is not None and not 200 <= response.status < 300:
                 content = content.replace(token.encode(), b"***")
@@ -213,12 +226,15 @@ class Transport:
                 raise ProtocolError("the answer can't be unpacked: it says gzip", url=request.shown) from exc
             self._failing.add(request.address)
             raise UnreachableError(reason(exc), url=request.shown) from exc
+        finally:
+            if response is not None:
+                response.release()  # What wasn't read to its end closes its connection.
+            if entered is not None:
+                entered.release()
         # Not its cause, and raised out here: it holds the request's headers, and the secrets in them.
         raise ProtocolError(f"the answer isn't HTTP{wrong}", url=request.shown)
 
-    def _send(
-        self, request: _Request, token: str | None
-    ) -> AbstractAsyncContextManager[aiohttp.ClientResponse]:
+    def _send(self, request: _Request, token: str | None) -> Awaitable[aiohttp.ClientResponse]:
         address = request.address
         session = self._lent or self._sessions.get(address.socket)
         once = request.waits or address in self._failing
@@ -242,24 +258,28 @@ class Transport:
             allow_redirects=False,
             raise_for_status=False,
             middlewares=(_once,) if once and self._lent is None else None,
-            timeout=aiohttp.ClientTimeout(
-                total=None,
-                # A lent session may have a limited pool, whose queue isn't the agent's fault.
-                connect=None if self._lent is not None else self._connect_timeout,
-                sock_connect=self._connect_timeout,
-            ),
+            timeout=self._timeout,
         )
 
-    async def _content(self, response: aiohttp.ClientResponse) -> bytes:
+    async def _content(self, response: aiohttp.ClientResponse, path: str) -> bytes:
         """The body, for as long as it flows."""
-        chunks: list[bytes] = []
+        content = BytesIO()  # It gives its bytes without a copy.
+        if (room := self._long.get(path)) is not None:
+            content.seek(room)
+            content.write(b"\0")
+            content.seek(0)
         async with self._clock.timeout(WHOLE):
             while True:
                 async with self._clock.timeout(DEADLINE):
                     chunk = await response.content.readany()
                 if not chunk:
-                    return b"".join(chunks)
-                chunks.append(chunk)
+                    break
+                content.write(chunk)
+        size = content.tell()
+        content.truncate(size)
+        if size >= LONG:
+            self._long[path] = size + size // 500
+        return content.getvalue()
 
 
 class Agent:
@@ -272,11 +292,13 @@ class Agent:
     def __repr__(self) -> str:
         return f"Agent({self.address})"
 
-    async def get(self, path: str, params: Params = (), *, wait: float | None = None) -> Answer:
-        return await self._transport.request(self.address, "GET", path, params, wait=wait)
+    def get(
+        self, path: str, params: Params = (), *, wait: float | None = None
+    ) -> Coroutine[Any, Any, Answer]:
+        return self._transport.request(self.address, "GET", path, params, wait=wait)
 
-    async def put(self, path: str, params: Params = (), body: bytes = b"") -> Answer:
-        return await self._transport.request(self.address, "PUT", path, params, body=body)
+    def put(self, path: str, params: Params = (), body: bytes = b"") -> Coroutine[Any, Any, Answer]:
+        return self._transport.request(self.address, "PUT", path, params, body=body)
 
 
 def _session(path: str | None) -> aiohttp.ClientSession:

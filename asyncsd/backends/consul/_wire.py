@@ -1,5 +1,6 @@
 """Consul's JSON: its shapes, and what they are in asyncsd's terms."""
 
+from typing import Any
 from urllib.parse import urlsplit
 
 import msgspec
@@ -9,7 +10,17 @@ from asyncsd._models import Instance, Query, Status
 from asyncsd._registration import Record
 from asyncsd._values import Meta
 
-__all__ = ["Entry", "Self", "ServiceState", "check_id", "go_duration", "health_params", "instance", "payload"]
+__all__ = [
+    "Entry",
+    "Self",
+    "ServiceState",
+    "Shared",
+    "check_id",
+    "go_duration",
+    "health_params",
+    "instance",
+    "payload",
+]
 
 SCHEME = "scheme"
 """The key of an instance's meta that holds the scheme of its URLs."""
@@ -67,24 +78,32 @@ class Self(msgspec.Struct, rename="pascal", gc=False):
     member: Member
 
 
-def instance(entry: Entry) -> Instance:
+class Shared(dict[Any, Any]):
+    """Gives the same object for equal ones: instances of a service have most of their strings in common."""
+
+    def __missing__(self, value: Any) -> Any:
+        self[value] = value
+        return value
+
+
+def instance(entry: Entry, shared: Shared) -> Instance:
     """The Instance that `entry` tells of. Raises ValueError or TypeError where that makes none."""
-    service = entry.service
-    meta = Meta(service.meta or {})
-    scheme, host, port = _address(service.address or entry.node.address, service.port)
+    service, node = entry.service, entry.node
+    meta: Meta = shared[Meta(service.meta or {})]
+    scheme, host, port = _address(service.address or node.address, service.port)
     status = _worst(entry.checks)
     weights = service.weights or Weights()
     return Instance(
         id=service.id,
-        service=service.service,
+        service=shared[service.service],
         host=host,
-        port=port,
-        tags=tuple(service.tags or ()),
+        port=shared[port],
+        tags=shared[tuple(service.tags or ())],
         meta=meta,
         weight=weights.warning if status == "warning" else weights.passing,
         zone=meta.get("zone"),
-        datacenter=entry.node.datacenter,
-        node=entry.node.node,
+        datacenter=shared[node.datacenter],
+        node=shared[node.node],
         status=status,
         scheme=meta.get(SCHEME) or scheme,
     )

@@ -3,6 +3,7 @@
 import asyncio
 import itertools
 import logging
+import random
 import socket
 import ssl
 import subprocess
@@ -135,6 +136,16 @@ async def test_the_agent_on_this_machine_is_asked_not_to_compress(
 ) -> None:
     await backend.fetch(USERS, None)
     assert agent.asked[0].headers["Accept-Encoding"] == "identity"
+
+
+async def test_long_answers_are_whole_whether_they_grow_or_shrink(
+    agent: FakeAgent, backend: ConsulBackend
+) -> None:
+    for size in (2_000_000, 2_000_000, 2_000_001, 3_000_000, 1_500_000, 100, 2_000_000):
+        body = random.Random(size).randbytes(size // 2).hex() + "x" * (size % 2)
+        agent.say(body)
+        answer = await backend.clients[0].health(Query("users"))
+        assert answer.body == body.encode()
 
 
 async def test_connections_are_pooled(agent: FakeAgent, backend: ConsulBackend) -> None:

@@ -187,7 +187,7 @@ def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     decoder = Decoder()
     for number in range(50):
         decoder.decode(Query(f"s{number}"), answer([entry("a"), entry("b"), entry("c")]))
-    assert sum(len(known.items) for known in decoder._known.values()) <= 13
+    assert sum(len(known.found) for known in decoder._known.values()) <= 13
 
 
 FILTERED = {"X-Consul-Results-Filtered-By-Acls": "true"}  # As Go writes it.
