@@ -48,6 +48,7 @@ class Decoder:
         self._split = msgspec.json.Decoder(list[msgspec.Raw])
         self._entry = msgspec.json.Decoder(Entry)
         self._known: OrderedDict[Query, _Known] = OrderedDict()
+        self._remembered = 0
 
     def decode(self, query: Query, answer: Answer) -> Decoded:
         """The instances in `answer`.
@@ -104,11 +105,12 @@ class Decoder:
         log.warning("the token may not read all instances of %s: Consul leaves some out", query.service)
 
     def _remember(self, query: Query, known: _Known) -> None:
-        self._known.pop(query, None)
-        room = REMEMBERED - sum(len(other.items) for other in self._known.values())
-        while room < 0:
-            room += len(self._known.popitem(last=False)[1].items)
+        # The sum is kept: to add up thousands of queries at each answer would take longer than to decode it.
+        self._remembered -= len(self._known.pop(query, _NOTHING).items)
+        while self._remembered > REMEMBERED:
+            self._remembered -= len(self._known.popitem(last=False)[1].items)
         self._known[query] = known
+        self._remembered += len(known.items)
 
 
 def _keep_equal(before: dict[bytes, Instance | None], known: dict[bytes, Instance | None]) -> None:

@@ -59,6 +59,8 @@ class _Request(NamedTuple):
     body: bytes | None = None
     waits: bool = False
     """Whether it is a blocking query."""
+    apart: bool = False
+    """Whether it doesn't stand in line with other reads."""
 
     @property
     def target(self) -> str:
@@ -105,11 +107,11 @@ class Transport:
             # What waits leaves half of a limited pool to the rest: a heartbeat must never queue behind it.
             limits = [limit for limit in (connector.limit, connector.limit_per_host) if limit]
             max_watches = min([max_watches, *(max(1, limit // 2) for limit in limits)])
-        self._slots = Slots(max_watches)
+        self.slots = Slots(max_watches, clock=clock)
         self._reads = asyncio.Semaphore(READS)
 
     def __repr__(self) -> str:
-        return f"Transport({len(self._sessions)} sessions, {self._slots!r})"
+        return f"Transport({len(self._sessions)} sessions, {self.slots!r})"
 
     async def open(self, addresses: Iterable[Address]) -> None:
         """Make the sessions.
@@ -142,29 +144,33 @@ class Transport:
         *,
         body: bytes | None = None,
         wait: float | None = None,
+        apart: bool = False,
     ) -> Answer:
-        """One request; `path` is quoted already. With `wait`, a blocking query of so many seconds at most."""
+        """One request; `path` is quoted already. With `wait`, a blocking query of so many seconds at most.
+
+        `apart` is for a read that doesn't stand in line with others: its caller sees to their number.
+        """
         if wait is not None:
-            answer = await self._slots.run(wait, partial(self._wait, address, path, params))
+            answer = await self.slots.run(wait, partial(self._wait, address, path, params))
             if answer.status == 429:
-                self._slots.refused()
+                self.slots.refused()
             return answer
-        request = _Request(address, method, path, params, body)
+        request = _Request(address, method, path, params, body, apart=apart)
         answer = await self._ask(request)
         for pause in AFTER_REFUSAL:
             if answer.status != 429 or "Retry-After" in answer.headers:
                 break
             # The agent takes no more connections from this machine. Some of them are ours, and only wait.
-            self._slots.refused()
+            self.slots.refused()
             if method == "GET":
                 break  # Whoever reads tries again, at a pace of its own.
-            async with self._slots.one_less():
+            async with self.slots.one_less():
                 await self._clock.sleep(pause)
                 answer = await self._ask(request)
         return answer
 
     async def _ask(self, request: _Request) -> Answer:
-        room = self._reads if request.method == "GET" else nullcontext()
+        room = self._reads if request.method == "GET" and not request.apart else nullcontext()
         return await self._deliver(request, DEADLINE, room)
 
     async def _wait(self, address: Address, path: str, params: Params, wait: float) -> Answer:
@@ -263,8 +269,10 @@ class Agent:
     def __repr__(self) -> str:
         return f"Agent({self.address})"
 
-    async def get(self, path: str, params: Params = (), *, wait: float | None = None) -> Answer:
-        return await self._transport.request(self.address, "GET", path, params, wait=wait)
+    async def get(
+        self, path: str, params: Params = (), *, wait: float | None = None, apart: bool = False
+    ) -> Answer:
+        return await self._transport.request(self.address, "GET", path, params, wait=wait, apart=apart)
 
     async def put(self, path: str, params: Params = (), body: bytes = b"") -> Answer:
         return await self._transport.request(self.address, "PUT", path, params, body=body)

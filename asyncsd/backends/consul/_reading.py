@@ -1,0 +1,192 @@
+"""Reads the instances of a query, and waits for their change: by a blocking query, or on a feed."""
+
+import random
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+from asyncsd._errors import BackendError
+from asyncsd._models import Instance, Query, Reply
+from asyncsd._protocols import Clock
+
+from ._answers import Answer, checked, known_leader, last_contact, parse_index
+from ._client import ConsulClient
+from ._decode import Decoder
+from ._feed import Feed
+from ._feeds import Feeds, Place
+
+__all__ = ["Cursor", "Reader", "expected"]
+
+GRACE = 10.0
+"""Within how many seconds a feed has to tell of what was read without it."""
+MOST_UNREAD = 600.0
+"""After so many seconds at most a service is read though the feed told of no change."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Heard:
+    """What was read while a feed was live."""
+
+    feed: Feed
+    mark: int
+    """Changes up to this one are in it."""
+    at: float
+    """As of when it is known to hold."""
+    unread: float
+    """For how many seconds it may stand unread, once more."""
+    until: float
+    doubted: bool
+    """Whether it shows something that the feed hasn't told of."""
+    instances: tuple[Instance, ...]
+    known_leader: bool
+    skipped: int
+
+
+class Cursor(NamedTuple):
+    """From where to wait on. An index means something only to the agent that gave it."""
+
+    position: int
+    client: ConsulClient
+    heard: Heard | None = None
+
+
+class Reader:
+    """Fetches from one agent at a time."""
+
+    def __init__(self, feeds: Feeds, *, wait: float, clock: Clock, rng: random.Random) -> None:
+        self._feeds = feeds
+        self._wait = wait
+        self._clock = clock
+        self._rng = rng
+        self._decoder = Decoder()
+
+    async def fetch(
+        self, client: ConsulClient, query: Query, datacenter: str | None, cursor: Cursor | None
+    ) -> Reply:
+        """The instances of `query`, asked for in `datacenter` unless it names its own."""
+        wanted = query
+        if query.datacenter is None and datacenter is not None:
+            wanted = replace(query, datacenter=datacenter)
+        place = Place(client, wanted.datacenter)
+        with self._feeds.asking(place):
+            if cursor is None or cursor.client is not client:
+                feed = self._feeds.live(place, wanted)
+                return await self._read(place, query, wanted, feed, None)
+            while True:
+                feed = await self._feeds.feed(place, wanted)
+                if feed is not None:
+                    reply = await self._wait_on(feed, place, query, wanted, cursor)
+                else:
+                    reply = await self._feeds.unless_fed(
+                        place, wanted, self._blocking(place, query, wanted, cursor)
+                    )
+                if reply is not None:
+                    return reply
+
+    def _blocking(
+        self, place: Place, query: Query, wanted: Query, cursor: Cursor
+    ) -> Callable[[], Awaitable[Reply]]:
+        async def ask() -> Reply:
+            answer = await self._ask(place.client, wanted, cursor.position)
+            return self._reply(place, query, answer, None)
+
+        return ask
+
+    async def _wait_on(
+        self, feed: Feed, place: Place, query: Query, wanted: Query, cursor: Cursor
+    ) -> Reply | None:
+        """What there is once the feed has told of a change; None where it can't be waited on any more."""
+        heard = cursor.heard
+        if heard is None or heard.feed is not feed:
+            async with feed.reads:
+                return await self._read(place, query, wanted, feed, None)
+        # Many started together, and shouldn't end so.
+        seconds = GRACE if heard.doubted else self._wait * self._rng.uniform(0.5, 1.0)
+        told = await feed.changed(query.service, heard.mark, seconds)
+        if not told:
+            if feed.ended.is_set():
+                return None
+            if heard.doubted:
+                self._feeds.is_blind(place, query.service)
+                return None
+            now = self._clock.time()
+            if now < heard.until and feed.heard_at >= heard.at:
+                return self._unread(cursor, replace(heard, at=now))
+        async with feed.reads:
+            reply = await self._read(place, query, wanted, feed, heard, told=told)
+            if told and wanted.consistency == "stale" and (reply.index or 0) <= cursor.position:
+                # The server that answered may not know yet what another has told of.
+                fresh = replace(wanted, consistency="default", max_stale=None)
+                reply = await self._read(place, query, fresh, feed, heard)
+            return reply
+
+    async def _read(
+        self,
+        place: Place,
+        query: Query,
+        wanted: Query,
+        feed: Feed | None,
+        before: Heard | None,
+        *,
+        told: bool = True,
+    ) -> Reply:
+        mark = 0 if feed is None else feed.marks.now
+        now = self._clock.time()
+        answer = await self._ask(place.client, wanted, None)
+        if feed is None:
+            return self._reply(place, query, answer, None)
+        unread = self._wait if before is None else before.unread
+        if before is not None and not told:
+            unread = min(2 * unread, MOST_UNREAD)
+
+        def heard(reply: Reply) -> Heard:
+            same = before is None or before.instances == reply.instances
+            return Heard(
+                feed=feed,
+                mark=mark,
+                at=now,
+                unread=unread,
+                until=now + unread * self._rng.uniform(1.0, 1.5),
+                doubted=not feed.known.has(reply.instances) or not (told or same),
+                instances=reply.instances,
+                known_leader=reply.known_leader,
+                skipped=reply.skipped,
+            )
+
+        return self._reply(place, query, answer, heard)
+
+    async def _ask(self, client: ConsulClient, wanted: Query, index: int | None) -> Answer:
+        answer = await client.health(wanted, index=index, wait=None if index is None else self._wait)
+        if wanted.max_stale is not None and last_contact(answer) > wanted.max_stale:
+            answer = await client.health(replace(wanted, consistency="default", max_stale=None))
+        return expected(checked(answer))
+
+    def _reply(
+        self, place: Place, query: Query, answer: Answer, heard: Callable[[Reply], Heard] | None
+    ) -> Reply:
+        decoded = self._decoder.decode(query, answer)
+        index = parse_index(answer)
+        reply = Reply(
+            decoded.instances, index=index, known_leader=known_leader(answer), skipped=decoded.skipped
+        )
+        if index is None:
+            return reply
+        return replace(reply, cursor=Cursor(index, place.client, None if heard is None else heard(reply)))
+
+    @staticmethod
+    def _unread(cursor: Cursor, heard: Heard) -> Reply:
+        """What was read before, for the feed has told of no change since."""
+        return Reply(
+            heard.instances,
+            cursor=cursor._replace(heard=heard),
+            index=cursor.position,
+            known_leader=heard.known_leader,
+            skipped=heard.skipped,
+        )
+
+
+def expected(answer: Answer) -> Answer:
+    """Refuse a 404 where a Consul agent never gives one."""
+    if answer.status == 404:
+        raise BackendError(f"404: {answer.text()}: is it a Consul agent?", url=answer.url, status=404)
+    return answer
