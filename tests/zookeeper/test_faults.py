@@ -60,7 +60,9 @@ async def test_killed_and_restarted_nothing_is_lost(
     where = f"zk://{mortal.host}/services"
     connected, lost = f"connected to ZooKeeper at {where}", f"the connection to ZooKeeper at {where} is lost"
     anew = f"no connection to ZooKeeper at {where} yet"
-    assert [line for line in told(caplog) if line != anew] == [connected, lost, connected], "one for each change"
+    assert [line for line in told(caplog) if line != anew] == [connected, lost, connected], (
+        "one for each change"
+    )
 
 
 def told(caplog: pytest.LogCaptureFixture) -> list[str]:

@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 from asyncsd._errors import BackendError, ProtocolError, UnreachableError
 from asyncsd._protocols import Clock
@@ -34,12 +34,24 @@ SOON = 5.0
 """A feed that breaks twice within so many seconds ends."""
 
 
+STATES = ("critical", "warning")
+
+
+class Mark(NamedTuple):
+    """How far a feed was before a service was read."""
+
+    changes: int
+    states: tuple[int, ...]
+    """The index of each state's last answer."""
+
+
 @dataclass(eq=False)
 class _Source:
     """One query, and what takes its answers: it gives the services that changed."""
 
     path: str
     hear: Callable[[Answer], set[str]]
+    state: str | None = None
     index: int | None = None
     heard_at: float | None = None
     interval: Interval = field(default_factory=Interval)
@@ -57,6 +69,10 @@ class Feed:
 
     Together they see all that makes another list of instances. What they say is a hint, for whoever waits to
     read the service itself.
+
+    A read may be ahead of a query: a check that had turned critical by then, and is passing again when the
+    query is answered, was never critical to that query. So what was read ahead of a state's query is taken
+    as changed by its next answer.
 
     A query that fails has all of them begin anew, and what changed meanwhile is found by comparing. If that
     fails too, the feed ends with the error: `failure`.
@@ -78,6 +94,8 @@ class Feed:
         self._swept = False
         self._unswept = asyncio.Event()
         self._complete = False
+        self._told_of = dict.fromkeys(STATES, 0)
+        self._ahead: dict[str, set[str]] = {state: set() for state in STATES}
         self._room_to_read = asyncio.Semaphore(LISTS)
         self.known = Known()
         self.marks = Marks(clock)
@@ -107,13 +125,31 @@ class Feed:
         """The time as of which all of its queries have told what there was."""
         return min((source.heard_at or 0.0 for source in self._sources.values()), default=0.0)
 
-    async def changed(self, service: str, since: int, seconds: float) -> bool:
+    def mark(self) -> Mark:
+        """To be taken before a service is read."""
+        return Mark(self.marks.now, tuple(self._told_of.values()))
+
+    def has_read(self, service: str, mark: Mark, index: int) -> None:
+        """Since `mark` was taken, `service` was read, and told something new with this index."""
+        for (state, now), before in zip(self._told_of.items(), mark.states, strict=True):
+            if now != before and index > before:
+                self.marks.mark((service,))
+            elif index > now:
+                self._ahead[state].add(service)
+
+    def _catch_up(self, state: str, index: int) -> set[str]:
+        """What was read ahead of this answer, if anything happened to the checks meanwhile."""
+        before, self._told_of[state] = self._told_of[state], index
+        ahead, self._ahead[state] = self._ahead[state], set()
+        return ahead if index != before else set()
+
+    async def changed(self, service: str, since: Mark, seconds: float) -> bool:
         """Wait for a change of `service` after the mark `since`, for so many seconds.
 
         Returns False at their end, and when the feed ends. Raises UnreachableError when that is because the
         agent can't be reached.
         """
-        told = await self.marks.wait(service, since, seconds)
+        told = await self.marks.wait(service, since.changes, seconds)
         self.check()
         return told
 
@@ -153,8 +189,8 @@ class Feed:
         self._over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         nodes = _Source("/v1/catalog/nodes", self.known.hear_nodes)
         states = {
-            state: _Source(f"/v1/health/state/{state}", partial(self.known.hear_state, state))
-            for state in ("critical", "warning")
+            state: _Source(f"/v1/health/state/{state}", partial(self.known.hear_state, state), state)
+            for state in STATES
         }
         self._sources = {"nodes": nodes, **states}
         self._following = {}
@@ -212,13 +248,14 @@ class Feed:
         if index is None:
             raise ProtocolError("the answer has no index to wait from", url=answer.url, status=answer.status)
         changed = source.hear(answer)
+        ahead = self._catch_up(source.state, index) if source.state is not None else set[str]()
         source.index = index
         if before is not None and index < before:
             # The agent has lost its data, or got other data: what it tells now may be another's.
             source.index = None
             self.marks.mark_all()
-        elif changed:
-            self.marks.mark(changed)
+        elif changed or ahead:
+            self.marks.mark(changed | ahead)
         source.heard_at = self._clock.time()
         self._look_if_complete()
         pause = source.interval.heard(

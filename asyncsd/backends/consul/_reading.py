@@ -12,13 +12,15 @@ from asyncsd._protocols import Clock
 from ._answers import Answer, checked, known_leader, last_contact, parse_index
 from ._client import ConsulClient
 from ._decode import Decoder
-from ._feed import Feed
+from ._feed import Feed, Mark
 from ._feeds import Feeds, Place
 
 __all__ = ["Cursor", "Reader", "expected"]
 
 GRACE = 10.0
-"""Within how many seconds a feed has to tell of what was read without it."""
+"""Within how many seconds a feed has to know all instances that were read."""
+AGAIN = 0.25
+"""The seconds until what shows others is read again, doubled while it does: they may be gone by now."""
 MOST_UNREAD = 600.0
 """After so many seconds at most a service is read though the feed told of no change."""
 
@@ -28,15 +30,15 @@ class Heard:
     """What was read while a feed was live."""
 
     feed: Feed
-    mark: int
+    mark: Mark
     """Changes up to this one are in it."""
     at: float
     """As of when it is known to hold."""
     unread: float
     """For how many seconds it may stand unread, once more."""
     until: float
-    doubted: bool
-    """Whether it shows something that the feed hasn't told of."""
+    unknown: float | None
+    """Since when it shows an instance that the feed hasn't heard of."""
     instances: tuple[Instance, ...]
     known_leader: bool
     skipped: int
@@ -88,7 +90,7 @@ class Reader:
     ) -> Callable[[], Awaitable[Reply]]:
         async def ask() -> Reply:
             answer = await self._ask(place.client, wanted, cursor.position)
-            return self._reply(place, query, answer, None)
+            return self._reply(place, query, answer)
 
         return ask
 
@@ -100,24 +102,25 @@ class Reader:
         if heard is None or heard.feed is not feed:
             async with feed.reads:
                 return await self._read(place, query, wanted, feed, None)
-        # Many started together, and shouldn't end so.
-        seconds = GRACE if heard.doubted else self._wait * self._rng.uniform(0.5, 1.0)
+        if heard.unknown is None:
+            seconds = self._wait * self._rng.uniform(0.5, 1.0)  # Many started together, and shouldn't end so.
+        else:
+            seconds = max(AGAIN, heard.at - heard.unknown)
         told = await feed.changed(query.service, heard.mark, seconds)
-        if not told:
-            if feed.ended.is_set():
-                return None
-            if heard.doubted:
-                self._feeds.is_blind(place, query.service)
-                return None
-            now = self._clock.time()
-            if now < heard.until and feed.heard_at >= heard.at:
-                return self._unread(cursor, replace(heard, at=now))
+        if feed.ended.is_set():
+            return None
+        now = self._clock.time()
+        if not told and heard.unknown is not None and now - heard.unknown > GRACE:
+            self._feeds.is_blind(place, query.service)
+            return None
+        if not told and heard.unknown is None and now < heard.until and feed.heard_at >= heard.at:
+            return self._unread(cursor, replace(heard, at=now))
         async with feed.reads:
-            reply = await self._read(place, query, wanted, feed, heard, told=told)
+            reply = await self._read(place, query, wanted, feed, cursor, told=told)
             if told and wanted.consistency == "stale" and (reply.index or 0) <= cursor.position:
                 # The server that answered may not know yet what another has told of.
                 fresh = replace(wanted, consistency="default", max_stale=None)
-                reply = await self._read(place, query, fresh, feed, heard)
+                reply = await self._read(place, query, fresh, feed, cursor)
             return reply
 
     async def _read(
@@ -126,34 +129,35 @@ class Reader:
         query: Query,
         wanted: Query,
         feed: Feed | None,
-        before: Heard | None,
+        cursor: Cursor | None,
         *,
         told: bool = True,
     ) -> Reply:
-        mark = 0 if feed is None else feed.marks.now
-        now = self._clock.time()
-        answer = await self._ask(place.client, wanted, None)
+        """What there is now. `cursor` is what was known before; `told`, whether the feed says it changed."""
         if feed is None:
-            return self._reply(place, query, answer, None)
+            return self._reply(place, query, await self._ask(place.client, wanted, None))
+        mark, now = feed.mark(), self._clock.time()
+        reply = self._reply(place, query, await self._ask(place.client, wanted, None))
+        if reply.index is None:
+            return reply
+        if cursor is None or cursor.position != reply.index:
+            feed.has_read(query.service, mark, reply.index)
+        before = None if cursor is None else cursor.heard
         unread = self._wait if before is None else before.unread
-        if before is not None and not told:
-            unread = min(2 * unread, MOST_UNREAD)
-
-        def heard(reply: Reply) -> Heard:
-            same = before is None or before.instances == reply.instances
-            return Heard(
-                feed=feed,
-                mark=mark,
-                at=now,
-                unread=unread,
-                until=now + unread * self._rng.uniform(1.0, 1.5),
-                doubted=not feed.known.has(reply.instances) or not (told or same),
-                instances=reply.instances,
-                known_leader=reply.known_leader,
-                skipped=reply.skipped,
-            )
-
-        return self._reply(place, query, answer, heard)
+        unread = unread if told else min(2 * unread, MOST_UNREAD)
+        since = now if before is None or before.unknown is None else before.unknown
+        heard = Heard(
+            feed=feed,
+            mark=mark,
+            at=now,
+            unread=unread,
+            until=now + unread * self._rng.uniform(1.0, 1.5),
+            unknown=None if feed.known.has(reply.instances) else since,
+            instances=reply.instances,
+            known_leader=reply.known_leader,
+            skipped=reply.skipped,
+        )
+        return replace(reply, cursor=Cursor(reply.index, place.client, heard))
 
     async def _ask(self, client: ConsulClient, wanted: Query, index: int | None) -> Answer:
         answer = await client.health(wanted, index=index, wait=None if index is None else self._wait)
@@ -161,17 +165,16 @@ class Reader:
             answer = await client.health(replace(wanted, consistency="default", max_stale=None))
         return expected(checked(answer))
 
-    def _reply(
-        self, place: Place, query: Query, answer: Answer, heard: Callable[[Reply], Heard] | None
-    ) -> Reply:
+    def _reply(self, place: Place, query: Query, answer: Answer) -> Reply:
         decoded = self._decoder.decode(query, answer)
         index = parse_index(answer)
-        reply = Reply(
-            decoded.instances, index=index, known_leader=known_leader(answer), skipped=decoded.skipped
+        return Reply(
+            decoded.instances,
+            cursor=None if index is None else Cursor(index, place.client),
+            index=index,
+            known_leader=known_leader(answer),
+            skipped=decoded.skipped,
         )
-        if index is None:
-            return reply
-        return replace(reply, cursor=Cursor(index, place.client, None if heard is None else heard(reply)))
 
     @staticmethod
     def _unread(cursor: Cursor, heard: Heard) -> Reply:
