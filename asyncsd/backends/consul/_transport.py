@@ -2,8 +2,8 @@
 
 import asyncio
 import base64
-from collections.abc import Iterable, Sequence
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, nullcontext
+from collections.abc import AsyncGenerator, Iterable, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 from urllib.parse import quote, urlencode
@@ -109,6 +109,7 @@ class Transport:
             max_watches = min([max_watches, *(max(1, limit // 2) for limit in limits)])
         self.slots = Slots(max_watches, clock=clock)
         self._reads = asyncio.Semaphore(READS)
+        self._answers = 0
 
     def __repr__(self) -> str:
         return f"Transport({len(self._sessions)} sessions, {self.slots!r})"
@@ -170,22 +171,38 @@ class Transport:
         return answer
 
     async def _ask(self, request: _Request) -> Answer:
-        room = self._reads if request.method == "GET" and not request.apart else nullcontext()
-        return await self._deliver(request, DEADLINE, room)
+        if request.method != "GET" or request.apart:
+            return await self._deliver(request, DEADLINE)
+        async with self._reading(request):
+            return await self._deliver(request, DEADLINE)
+
+    @asynccontextmanager
+    async def _reading(self, request: _Request) -> AsyncGenerator[None, None]:
+        """Stand in line for one of the READS: for as long as it moves, for there may be thousands."""
+        while True:
+            answers = self._answers
+            try:
+                async with self._clock.timeout(DEADLINE):
+                    await self._reads.acquire()
+                break
+            except TimeoutError as exc:
+                if self._answers == answers:
+                    raise UnreachableError(f"no answer in {DEADLINE:g} s", url=request.shown) from exc
+        try:
+            yield
+        finally:
+            self._reads.release()
 
     async def _wait(self, address: Address, path: str, params: Params, wait: float) -> Answer:
         asked = _Request(address, "GET", path, [*params, ("wait", go_duration(wait))], waits=True)
         # Consul adds up to a sixteenth to the wait, so that not all come back at once (agent/consul/rpc.go).
-        return await self._deliver(asked, wait + wait / 16 + DEADLINE, nullcontext())
+        return await self._deliver(asked, wait + wait / 16 + DEADLINE)
 
-    async def _deliver(
-        self, request: _Request, deadline: float, room: AbstractAsyncContextManager[None]
-    ) -> Answer:
+    async def _deliver(self, request: _Request, deadline: float) -> Answer:
         late = f"no answer in {deadline:g} s"
         try:
             async with AsyncExitStack() as stack:
                 async with self._clock.timeout(deadline):
-                    await stack.enter_async_context(room)
                     token = await self._token.get()
                     response = await stack.enter_async_context(self._send(request, token))
                     if response.status in (401, 403):
@@ -196,6 +213,7 @@ class Transport:
                             response = await stack.enter_async_context(self._send(request, token))
                 late = f"the answer stopped for {DEADLINE:g} s, or took more than {WHOLE:g} s"
                 content = await self._content(response)
+            self._answers += 1
             if token is not None and not 200 <= response.status < 300:
                 content = content.replace(token.encode(), b"***")
             return Answer(response.status, response.headers, content, request.shown)

@@ -258,7 +258,7 @@ async def test_a_thousand_are_read_a_few_at_a_time(agent: FakeAgent, catalog: Fa
         catalog.most_reads = 0
         catalog.check("serfHealth", "critical")
         await eventually(lambda: all(watch.statuses == ["critical"] for watch in watches))
-        assert catalog.most_reads <= _feed.READS
+        assert catalog.most_reads <= 16
 
 
 @pytest.mark.parametrize("status", [403, 404, 500])
@@ -273,7 +273,6 @@ async def test_where_the_feed_is_refused_they_take_turns_and_one_line_says_so(
     async with watched(backend, live=False) as watches:
         catalog.put("s15", port=95)
         await eventually(lambda: watches[15].ports == [95])
-        assert not feeds(backend)
     told = [one.getMessage() for one in caplog.records if one.levelno >= logging.WARNING]
     assert len(told) == 1
     assert "take turns" in told[0]
