@@ -32,6 +32,7 @@ PACE = 0.1
 """Seconds between two changes."""
 IDLE = 10.0
 KINDS = ("status", "port", "port, no check", "tags", "meta", "instance in", "instance out")
+WAYS = ("feed", "turns", "loops")
 Found = list[list[Any]]
 
 
@@ -344,12 +345,13 @@ def spread(samples: list[float]) -> Figure:
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--watches", type=int, default=2000, help="how many (default: %(default)s)")
+    parser.add_argument("--way", choices=WAYS, action="append", help="only this one; may be repeated")
     parser.add_argument("--layout", choices=LAYOUTS, action="append", help="only this one; may be repeated")
     report = Report(__doc__ or "", parser)
     need("consul")
     for layout in report.options.layout or LAYOUTS:
         bench = Bench(report, layout)
-        ways = ("feed", "turns", "loops") if layout == "1 node" else ("feed",)
+        ways = tuple(report.options.way or (WAYS if layout == "1 node" else WAYS[:1]))
         run(lambda bench=bench, ways=ways: bench.compare(ways))
         bench.tell()
     report.close()

@@ -24,8 +24,8 @@ log = logging.getLogger("asyncsd.consul")
 
 T = TypeVar("T")
 
-START = 1.0
-"""How many seconds a query waits for a feed that starts, before it takes a slot after all."""
+START = 5.0
+"""How many seconds a query waits for a feed that starts, before it takes a slot after all: as for a turn."""
 LOOK, LOOKS, FEWER = 5.0, 2, 0.8
 """A feed ends after so many looks, so many seconds apart, that find this part of the slots enough."""
 FIRST_REST, MOST_REST = 1.0, 60.0

@@ -103,7 +103,8 @@ class Reader:
             async with feed.reads:
                 return await self._read(place, query, wanted, feed, None)
         if heard.unknown is None:
-            seconds = self._wait * self._rng.uniform(0.5, 1.0)  # Many started together, and shouldn't end so.
+            # Many started together, and shouldn't end so. By then all of the feed's queries came back once.
+            seconds = self._wait * self._rng.uniform(0.6, 1.0)
         else:
             seconds = max(AGAIN, heard.at - heard.unknown)
         told = await feed.changed(query.service, heard.mark, seconds)
