@@ -302,39 +302,40 @@ class Bench:
         return next(number for number in self.numbers if wanted is None or number % 2 == wanted)
 
     def tell(self) -> None:
-        add, count = self.report.add, f"{self.count:,} watches, {self.layout}"
-        one = lambda values: {name: Figure(v, v, v) for name, v in values.items()}  # noqa: E731
+        def add(what: str, figures: dict[str, Figure], **options: Any) -> None:
+            self.report.add(f"{self.count:,} watches, {what}, {self.layout}", figures, floors={}, **options)
+
+        def once(values: dict[str, float]) -> dict[str, Figure]:
+            return {name: Figure(value, value, value) for name, value in values.items()}
+
         if self.ready:
-            add(f"{count}: until all are live", one(self.ready), floors={}, unit="s")
-        held = {
-            way: Figure(held[-1], sorted(held)[len(held) // 2], max(held)) for way, held in self.held.items()
-        }
+            add("until all are live", once(self.ready), unit="s")
         add(
-            f"{count}: connections",
-            held,
-            floors={},
+            "connections",
+            {
+                way: Figure(min(held), sorted(held)[len(held) // 2], max(held))
+                for way, held in self.held.items()
+            },
             unit="connections",
             by="most",
-            columns="at the end, median, most",
             limits={"feed": 100},
         )
-        status_alone = LAYOUTS[self.layout].nodes > 50
+        swept = LAYOUTS[self.layout].nodes > 50
         for way, took in self.took.items():
-            limits = {kind: 500.0 if status_alone and kind != "status" else 100.0 for kind in took}
+            limits = {kind: 500.0 if swept and kind != "status" else 100.0 for kind in took}
             add(
-                f"{count}: a change to its Event, {way}",
-                {kind: spread(samples) for kind, samples in took.items()},
-                floors={},
+                "a change to its Event" + (", in turns" if way == "turns" else ""),
+                {kind: spread(took[kind]) for kind in KINDS},
                 unit="ms",
                 by="median",
                 columns="least, median, p99",
                 limits=limits if way == "feed" else {},
             )
         if self.used:
-            add(f"{count}: processor time", one(self.used), floors={}, unit="ms a second")
-            add(f"{count}: memory", one(self.memory), floors={}, unit="MB")
+            add("processor time", once(self.used), unit="ms a second")
+            add("memory", once(self.memory), unit="MB")
         if self.refused:
-            add(f"{count}: bare loops", one(self.refused), floors={}, unit="times")
+            add("bare loops", once(self.refused), unit="times")
 
 
 def spread(samples: list[float]) -> Figure:
