@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import random
 from collections.abc import AsyncGenerator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
@@ -127,6 +128,47 @@ async def test_every_kind_of_change_is_seen_and_few_connections_are_held(
         assert held_connections(agent.port) <= MAX_WATCHES + READS
         await eventually(lambda: f"{WATCHES} services waited for" in repr(backend._feeds))
     assert not [one for one in caplog.records if one.name == "asyncsd.consul" and one.levelno > logging.INFO]
+
+
+@pytest.mark.parametrize("nodes", [3, 40], ids=["followed", "swept"])
+async def test_after_a_storm_of_changes_every_list_is_as_the_registry_has_it(
+    agent: AgentProcess, nodes: int
+) -> None:
+    """Whatever came and went between two answers: nothing stays that is gone, and nothing is missing."""
+    rng = random.Random(7)
+    few = 60
+    backend = ConsulBackend(agent.url, client="direct", max_watches=MAX_WATCHES)
+    async with fleet(agent) as it, watched(backend) as watches:
+
+        async def storm(number: int) -> None:
+            for _ in range(60):
+                service = rng.randrange(few)
+                node, id = f"m{rng.randrange(nodes)}", f"s{service}-{rng.randrange(2)}"
+                where = {"Node": node, "Address": f"10.1.0.{rng.randrange(9)}", "SkipNodeUpdate": True}
+                what = {"ID": id, "Service": f"service-{service}", "Port": rng.randrange(1, 5)}
+                check = {"CheckID": f"c-{id}", "Name": "c", "ServiceID": id}
+                status = rng.choice(["passing", "warning", "critical"])
+                match rng.randrange(5):
+                    case 0:
+                        await it.put("/v1/catalog/deregister", {"Node": node, "ServiceID": id})
+                    case 1:
+                        await it.put("/v1/catalog/register", {**where, "SkipNodeUpdate": False})
+                    case 2:
+                        own = {"CheckID": "node", "Name": "n", "Status": status}
+                        await it.put("/v1/catalog/register", {**where, "Check": own})
+                    case _:
+                        check["Status"] = status
+                        await it.put("/v1/catalog/register", {**where, "Service": what, "Check": check})
+                await asyncio.sleep(rng.uniform(0, 0.02))
+
+        await asyncio.gather(*(storm(number) for number in range(5)))
+        await asyncio.sleep(3.0 if nodes > MAX_WATCHES else 2.0)
+        async with ConsulBackend(agent.url, client="direct") as witness:
+            for number in range(few):
+                found = (await witness.fetch(Query(f"service-{number}"), None)).instances
+                told = watches[number].events[-1].snapshot
+                assert told is not None
+                assert sorted(told, key=lambda one: one.key) == sorted(found, key=lambda one: one.key)
 
 
 async def test_what_happens_to_a_node_is_seen_for_all_that_stands_there(agent: AgentProcess) -> None:

@@ -128,9 +128,11 @@ class Feeds:
             scopes.discard(scope)
 
     def is_blind(self, place: Place, service: str) -> None:
-        """The feed has told nothing of `service` though it changed."""
-        log.warning(
-            "the feed of changes of %s doesn't see those of %s: its watch takes turns with others",
+        """The feed doesn't know what `service` shows; the first one of a feed is a warning."""
+        first = not any(known == place for known, _ in self._blind)
+        log.log(
+            logging.WARNING if first else logging.DEBUG,
+            "the feed of changes of %s doesn't see those of %s: its watch takes turns",
             place.client.where,
             service,
         )
@@ -164,6 +166,7 @@ class Feeds:
             place.client.where,
             self._slots.limit,
         )
+        self._blind = {(known, service) for known, service in self._blind if known != place}
         feed = self._feeds[place] = Feed(
             self._agents[place.client],
             place.datacenter,

@@ -295,6 +295,51 @@ async def test_a_feed_that_is_cut_begins_anew_and_loses_no_change(
         assert not any(watch.task.done() for watch in watches)
 
 
+async def test_a_refused_connection_of_a_feed_is_tried_again(agent: FakeAgent, catalog: FakeCatalog) -> None:
+    backend = backend_of(agent)
+    async with watched(backend) as watches:
+        (feed,) = feeds(backend)
+        refusals = [web.Response(status=429, text="too many")]
+
+        def refused(asked: Asked) -> web.Response | None:
+            return (
+                refusals.pop() if refusals and asked.path == FEED and "index" in dict(asked.query) else None
+            )
+
+        catalog.refused = refused
+        catalog.put("s4", port=84)
+        await eventually(lambda: watches[4].ports == [84])
+        await eventually(lambda: not refusals)
+        catalog.check("k", "critical", "s5")
+        await eventually(lambda: watches[5].statuses == ["critical"])
+        assert feeds(backend) == [feed]
+
+
+async def test_a_datacenter_is_named_in_all_that_its_feed_asks(
+    agent: FakeAgent, catalog: FakeCatalog
+) -> None:
+    async with watched(backend_of(agent, datacenter="dc2")):
+        assert {dict(asked.query).get("dc") for asked in agent.asked} == {"dc2"}
+        assert FEED in {asked.path for asked in agent.asked}
+
+
+async def test_the_next_agent_has_a_feed_of_its_own(agent: FakeAgent, catalog: FakeCatalog) -> None:
+    async with FakeAgent() as other:
+        spare = FakeCatalog(other)
+        spare.node("n1")
+        for number in range(20):
+            spare.put(f"s{number}", port=90)
+        backend = ConsulBackend([agent.url, other.url], client="direct", max_watches=MOST)
+        async with watched(backend) as watches:
+            assert not other.asked
+            await agent.stop()
+            await eventually(lambda: all(watch.ports == [90] for watch in watches))
+            await eventually(lambda: waiting(backend) == len(watches))
+            spare.put("s3", port=93)
+            await eventually(lambda: watches[3].ports == [93])
+            await eventually(lambda: spare.held.total() == 4)
+
+
 async def test_an_agent_that_is_gone_is_asked_once_more_for_all_of_them(
     agent: FakeAgent, catalog: FakeCatalog
 ) -> None:
@@ -346,7 +391,8 @@ async def test_a_service_of_which_the_feed_sees_nothing_takes_turns(
         await eventually(lambda: catalog.held["/v1/health/service/s3"] > 0)
         catalog.put("s3", port=83)
         await eventually(lambda: watches[3].ports == [83])
-        await eventually(lambda: len([one for one in caplog.records if "doesn't see" in one.message]) == 20)
+        told = [one for one in caplog.records if "doesn't see" in one.getMessage()]
+        assert [one.levelno for one in told].count(logging.WARNING) == 1
 
 
 async def test_unchanged_for_their_wait_they_come_back_without_a_request(
