@@ -1,7 +1,7 @@
 """What a feed knows of a datacenter, and which services each new answer concerns."""
 
-from collections.abc import Callable, Iterable
-from typing import Any, TypeAlias
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 import msgspec
 
@@ -39,7 +39,7 @@ class _Services(msgspec.Struct, gc=False):
     services: list[_Service] | None = msgspec.field(name="Services", default=None)
 
 
-Items: TypeAlias = dict[Any, Any]
+_NOTHING: dict[tuple[str | None, str], int] = {}
 
 _nodes = msgspec.json.Decoder(list[_Node])
 _checks = msgspec.json.Decoder(list[_Check])
@@ -58,6 +58,8 @@ class Known:
         self._of_node: dict[str, dict[str, tuple[str, int]]] = {}
         self._failing: dict[str, dict[tuple[str, str], str]] = {}
         self._names: dict[str, list[str] | None] = {}
+        self._well: dict[str, dict[tuple[str | None, str], int] | None] | None = None
+        """Of each service when its instances, or their nodes, were written last; None where a check fails."""
         self.nodes: dict[str, int] = {}
         """Each node's ModifyIndex."""
 
@@ -72,7 +74,7 @@ class Known:
         services = self._on(changed)
         for name in self._of_node.keys() - nodes.keys():
             del self._of_node[name]
-        self.nodes = nodes
+        self.nodes, self._well = nodes, None
         return services
 
     def hear_node(self, name: str, answer: Answer) -> set[str]:
@@ -81,7 +83,7 @@ class Known:
         listed = (found.services if found is not None else None) or ()
         instances = {one.id: (one.service, one.index) for one in listed}
         before = self._of_node.get(name, {})
-        self._of_node[name] = instances
+        self._of_node[name], self._well = instances, None
         return {service for _, (service, _) in instances.items() ^ before.items()}
 
     def hear_state(self, state: str, answer: Answer) -> set[str]:
@@ -91,7 +93,7 @@ class Known:
             for check in _decode(_checks.decode, answer, "a list of checks")
         }
         moved = checks.items() ^ self._failing.get(state, {}).items()
-        self._failing[state] = checks
+        self._failing[state], self._well = checks, None
         services = {service for _, service in moved if service}
         # A check of a node itself is one of each service there.
         return services | self._on({node for (node, _), service in moved if not service})
@@ -105,6 +107,34 @@ class Known:
             for name in names.keys() | before.keys()
             if name not in names or name not in before or set(names[name] or ()) != set(before[name] or ())
         }
+
+    def shows(self, service: str, instances: Sequence[Instance], index: int) -> bool:
+        """Whether it surely shows what was read: these, all passing, with this index and nothing since.
+
+        False where it would take a closer look.
+        """
+        if self._well is None:
+            self._well = self._find_well()
+        known = self._well.get(service, _NOTHING)
+        return (
+            known is not None
+            and all(one.status == "passing" for one in instances)
+            and {(one.node, one.id) for one in instances} == known.keys()
+            and all(written <= index for written in known.values())
+        )
+
+    def _find_well(self) -> dict[str, dict[tuple[str | None, str], int] | None]:
+        ill = {service for checks in self._failing.values() for service in checks.values()}
+        ill_nodes = {
+            node for checks in self._failing.values() for (node, _), service in checks.items() if not service
+        }
+        found: dict[str, dict[tuple[str | None, str], int] | None] = dict.fromkeys(ill | self._on(ill_nodes))
+        for node, listed in self._of_node.items():
+            for id, (service, written) in listed.items():
+                known = found.setdefault(service, {})
+                if known is not None:
+                    known[node, id] = max(written, self.nodes.get(node, 0))
+        return found
 
     def has(self, instances: Iterable[Instance]) -> bool:
         """Whether it has heard of all of them."""

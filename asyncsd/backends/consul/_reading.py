@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from asyncsd._errors import BackendError
-from asyncsd._models import Instance, Query, Reply
+from asyncsd._models import Query, Reply
 from asyncsd._protocols import Clock
 
 from ._answers import Answer, checked, known_leader, last_contact, parse_index
@@ -21,8 +21,10 @@ GRACE = 10.0
 """Within how many seconds a feed has to know all instances that were read."""
 AGAIN = 0.25
 """The seconds until what shows others is read again, doubled while it does: they may be gone by now."""
-MOST_UNREAD = 600.0
-"""After so many seconds at most a service is read though the feed told of no change."""
+UNREAD, MOST_UNREAD = 300.0, 1800.0
+"""After so many seconds a service is read though no change was told of: doubled each time, up to the most."""
+LONGER = 2.0
+"""A feed's word is good for up to so many times `wait`, for its own queries come back each half of it."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -37,11 +39,8 @@ class Heard:
     unread: float
     """For how many seconds it may stand unread, once more."""
     until: float
-    unknown: float | None
+    unknown: float | None = None
     """Since when it shows an instance that the feed hasn't heard of."""
-    instances: tuple[Instance, ...]
-    known_leader: bool
-    skipped: int
 
 
 class Cursor(NamedTuple):
@@ -49,6 +48,8 @@ class Cursor(NamedTuple):
 
     position: int
     client: ConsulClient
+    reply: Reply | None = None
+    """What was read, without a cursor."""
     heard: Heard | None = None
 
 
@@ -100,11 +101,13 @@ class Reader:
         """What there is once the feed has told of a change; None where it can't be waited on any more."""
         heard = cursor.heard
         if heard is None or heard.feed is not feed:
+            heard = self._as_heard(feed, query, cursor)
+        if heard is None:
             async with feed.reads:
                 return await self._read(place, query, wanted, feed, None)
         if heard.unknown is None:
-            # Many started together, and shouldn't end so. By then all of the feed's queries came back once.
-            seconds = self._wait * self._rng.uniform(0.6, 1.0)
+            # Many started together, and shouldn't end so.
+            seconds = self._wait * self._rng.uniform(1.0, LONGER)
         else:
             seconds = max(AGAIN, heard.at - heard.unknown)
         told = await feed.changed(query.service, heard.mark, seconds)
@@ -115,7 +118,7 @@ class Reader:
             self._feeds.is_blind(place, query.service)
             return None
         if not told and heard.unknown is None and now < heard.until and feed.heard_at >= heard.at:
-            return self._unread(cursor, replace(heard, at=now))
+            return _again(cursor, replace(heard, at=now))
         async with feed.reads:
             reply = await self._read(place, query, wanted, feed, cursor, told=told)
             if told and wanted.consistency == "stale" and (reply.index or 0) <= cursor.position:
@@ -144,21 +147,23 @@ class Reader:
         if cursor is None or cursor.position != reply.index:
             feed.has_read(query.service, mark, reply.index)
         before = None if cursor is None else cursor.heard
-        unread = self._wait if before is None else before.unread
-        unread = unread if told else min(2 * unread, MOST_UNREAD)
-        since = now if before is None or before.unknown is None else before.unknown
-        heard = Heard(
-            feed=feed,
-            mark=mark,
-            at=now,
-            unread=unread,
-            until=now + unread * self._rng.uniform(1.0, 1.5),
-            unknown=None if feed.known.has(reply.instances) else since,
-            instances=reply.instances,
-            known_leader=reply.known_leader,
-            skipped=reply.skipped,
-        )
-        return replace(reply, cursor=Cursor(reply.index, place.client, heard))
+        unread = UNREAD if before is None else before.unread
+        heard = self._heard(feed, mark, now, unread if told else min(2 * unread, MOST_UNREAD))
+        if not feed.known.has(reply.instances):
+            since = now if before is None or before.unknown is None else before.unknown
+            heard = replace(heard, unknown=since)
+        return replace(reply, cursor=reply.cursor._replace(heard=heard))
+
+    def _as_heard(self, feed: Feed, query: Query, cursor: Cursor) -> Heard | None:
+        """What was read before the feed was live, if the feed knows it to hold: it needn't be read again."""
+        read = cursor.reply
+        if read is None or not feed.known.shows(query.service, read.instances, cursor.position):
+            return None
+        return self._heard(feed, feed.mark(), feed.heard_at, UNREAD)
+
+    def _heard(self, feed: Feed, mark: Mark, at: float, unread: float) -> Heard:
+        until = self._clock.time() + unread * self._rng.uniform(1.0, 1.5)
+        return Heard(feed, mark, at, unread, until)
 
     async def _ask(self, client: ConsulClient, wanted: Query, index: int | None) -> Answer:
         answer = await client.health(wanted, index=index, wait=None if index is None else self._wait)
@@ -169,24 +174,15 @@ class Reader:
     def _reply(self, place: Place, query: Query, answer: Answer) -> Reply:
         decoded = self._decoder.decode(query, answer)
         index = parse_index(answer)
-        return Reply(
-            decoded.instances,
-            cursor=None if index is None else Cursor(index, place.client),
-            index=index,
-            known_leader=known_leader(answer),
-            skipped=decoded.skipped,
+        reply = Reply(
+            decoded.instances, index=index, known_leader=known_leader(answer), skipped=decoded.skipped
         )
+        return reply if index is None else replace(reply, cursor=Cursor(index, place.client, reply))
 
-    @staticmethod
-    def _unread(cursor: Cursor, heard: Heard) -> Reply:
-        """What was read before, for the feed has told of no change since."""
-        return Reply(
-            heard.instances,
-            cursor=cursor._replace(heard=heard),
-            index=cursor.position,
-            known_leader=heard.known_leader,
-            skipped=heard.skipped,
-        )
+
+def _again(cursor: Cursor, heard: Heard) -> Reply | None:
+    """What was read before, for the feed has told of no change since."""
+    return cursor.reply and replace(cursor.reply, cursor=cursor._replace(heard=heard))
 
 
 def expected(answer: Answer) -> Answer:

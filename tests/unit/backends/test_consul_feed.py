@@ -251,6 +251,13 @@ async def test_watches_that_hold_a_query_each_move_when_a_feed_is_there(
             watch.task.cancel()
 
 
+async def test_what_the_feed_knows_to_hold_is_not_read_again(agent: FakeAgent, catalog: FakeCatalog) -> None:
+    catalog.check("k", "warning", "s3")
+    async with watched(backend_of(agent)):
+        read = [asked.path for asked in agent.asked if "health/service" in asked.path]
+        assert len(read) == len(set(read)) + 1  # That of a failing check may be another one by now.
+
+
 async def test_a_thousand_are_read_a_few_at_a_time(agent: FakeAgent, catalog: FakeCatalog) -> None:
     for number in range(20, 300):
         catalog.put(f"s{number}")

@@ -146,6 +146,33 @@ def test_it_knows_what_it_has_heard_of() -> None:
     assert not known().has([found("a1", "n3")])
 
 
+def test_it_surely_shows_what_was_read_and_not_written_since() -> None:
+    def found(id: str, node: str, **fields: Any) -> Instance:
+        return Instance(id, "a", "10.0.0.1", 80, node=node, **fields)
+
+    both = [found("a1", "n1"), found("a2", "n2")]
+    it = known()
+    assert it.shows("a", both, 5)
+    assert it.shows("nobody", [], 1)
+    assert not it.shows("a", both, 4)
+    assert not it.shows("a", both[:1], 5)
+    assert not it.shows("a", [*both, found("a3", "n2")], 5)
+    assert not it.shows("a", [found("a1", "n1", status="critical"), both[1]], 5)
+    it.hear_nodes(nodes(n1=1, n2=9))
+    assert not it.shows("a", both, 8)
+    assert it.shows("a", both, 9)
+    it.hear_node("n1", services(("a1", "a", 12)))
+    assert not it.shows("a", both, 9)
+    assert it.shows("a", both, 12)
+    it.hear_state("warning", answer([check("k", "a")]))
+    assert not it.shows("a", both, 12)
+    it.hear_state("warning", answer([check("k", node="n2")]))
+    assert not it.shows("a", both, 12)
+    assert not it.shows("c", [found("c1", "n2")], 12)
+    it.hear_state("warning", answer([]))
+    assert it.shows("a", both, 12)
+
+
 @pytest.mark.parametrize("body", ["null", "{}", "[1]", "<html>", '{"Services": 7}'])
 def test_another_shape_is_an_error(body: str) -> None:
     wrong = Answer(200, {}, body.encode())
