@@ -67,7 +67,8 @@ class ConsulBackend:
     left open.
 
     `wait` is how long, in seconds, the agent may hold a blocking query; at most `max_watches` of them are
-    held at a time, and more take turns. `datacenter` is for queries that name none.
+    held at a time. More watches are told of changes by a feed of a few such queries, or take turns where
+    there can be none. `datacenter` is for queries that name none.
 
     Runs with Consul 1.8.7 and later. What 1.8 lacks: `tls_server_name` of a check, which it refuses by a
     BadRequestError that names the field.

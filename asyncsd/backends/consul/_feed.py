@@ -34,7 +34,7 @@ SOON = 5.0
 """A feed that breaks twice within so many seconds ends."""
 
 
-STATES = ("critical", "warning")
+STATES: tuple[str, ...] = ("critical", "warning")
 
 
 class Mark(NamedTuple):
