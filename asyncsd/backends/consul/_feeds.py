@@ -171,7 +171,7 @@ class Feeds:
             self._agents[place.client],
             place.datacenter,
             wait=self._wait / 2,  # It speaks for all the others: what is dead is noticed the sooner.
-            room=lambda: self._slots.limit // 2,
+            room=lambda: self._slots.limit // (2 * max(1, len(self._feeds))),
             clock=self._clock,
         )
         self._tasks.spawn(self._keep(place, feed), role="feed", service="consul")
