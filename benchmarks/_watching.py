@@ -77,9 +77,9 @@ async def loops(url: str, count: int) -> None:
 
 def _flat(entry: dict) -> list[object]:  # type: ignore[type-arg]
     service = entry["Service"]
-    statuses = {check["Status"] for check in entry["Checks"]}
+    statuses = {check["Status"] for check in entry["Checks"] or ()}
     status = next((status for status in ("critical", "warning") if status in statuses), "passing")
-    return [service["ID"], service["Port"], service["Tags"], service["Meta"].get("v"), status]
+    return [service["ID"], service["Port"], service["Tags"], (service["Meta"] or {}).get("v"), status]
 
 
 if __name__ == "__main__":

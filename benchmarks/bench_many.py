@@ -30,7 +30,7 @@ from _servers import ConsulAgent, need
 
 PACE = 0.1
 """Seconds between two changes."""
-IDLE = 10.0
+IDLE = 5.0
 KINDS = ("status", "port", "port, no check", "tags", "meta", "instance in", "instance out")
 WAYS = ("feed", "turns", "loops")
 Found = list[list[Any]]
@@ -233,7 +233,7 @@ class Bench:
             held = self.held[way] = []
             counting = asyncio.create_task(self._count(it.process.pid, agent.port, held))
             try:
-                async with asyncio.timeout(15.0):
+                async with asyncio.timeout(5.0 if way == "loops" else 15.0):
                     await it.live.wait()
                 self.ready[way] = max(at for at, _ in it.latest.values()) - began
             except TimeoutError:
@@ -260,7 +260,8 @@ class Bench:
     @staticmethod
     async def _count(pid: int, port: int, held: list[int], every: float = 0.02) -> None:
         while True:
-            held.append(connections(pid, port))
+            if (count := connections(pid, port)) or held:
+                held.append(count)
             await asyncio.sleep(every)
 
     async def _rate(self, name: str, ours: int, theirs: int, work: Any) -> None:
@@ -274,7 +275,7 @@ class Bench:
         took = self.took[way] = defaultdict(list)
         loop = asyncio.get_running_loop()
         due = loop.time()
-        for _ in range(self.report.rounds * (3 if way == "feed" else 1)):
+        for _ in range(2 * self.report.rounds if way == "feed" else -(-self.report.rounds // 3)):
             number = 0
             for kind in KINDS:
                 due += PACE
