@@ -14,7 +14,7 @@ import pytest
 from asyncsd import Discovery, Event, Instance, Query
 from asyncsd.backends.consul import ConsulBackend
 from tests.e2e.support import Seen, counted, eventually, fresh, held_connections, watching
-from tests.support.consul import AgentProcess, ConsulAgent
+from tests.support.consul import AgentProcess, ConsulAgent, ConsulCluster
 
 pytestmark = pytest.mark.server("consul")
 
@@ -278,3 +278,34 @@ async def test_a_token_that_may_read_some_services_hears_of_those_and_of_others_
             )
             await watches[11].until(lambda event: event.error is not None, 40.0)
     assert not [one for one in caplog.records if "doesn't see" in one.message]
+
+
+async def test_in_a_cluster_a_stale_list_is_as_new_as_the_feed_and_the_next_member_takes_over() -> None:
+    async with ConsulCluster() as cluster, aiohttp.ClientSession() as session:
+
+        async def put(number: int, port: int) -> None:
+            service = {"ID": f"i{number}", "Service": f"service-{number}", "Port": port}
+            body = {"Node": ELSEWHERE, "Address": "10.0.0.1", "Service": service}
+            async with session.put(f"{cluster.urls[2]}/v1/catalog/register", json=body) as answer:
+                assert answer.status == 200, await answer.text()
+
+        for number in range(30):
+            await put(number, 80)
+        backend = ConsulBackend(cluster.urls, client="direct", max_watches=MAX_WATCHES)
+        async with AsyncExitStack() as stack:
+            sd = await stack.enter_async_context(Discovery(backend))
+            watches = [
+                await stack.enter_async_context(watching(sd, Query(f"service-{n}", consistency="stale")))
+                for n in range(30)
+            ]
+            await asyncio.gather(*(seen.until(fresh(1)) for seen in watches))
+            await eventually(lambda: "30 services waited for" in repr(backend._feeds))
+            for number in range(10):
+                await put(number, 81)
+                await watches[number].until(is_81, SOON)
+            cluster.kill(0)
+            await eventually(lambda: backend._reading != 0, 30.0)
+            await eventually(lambda: "30 services waited for" in repr(backend._feeds), 30.0)
+            for number in range(10, 20):
+                await put(number, 81)
+                await watches[number].until(is_81, 10.0)
