@@ -6,6 +6,7 @@ import pytest
 from asyncsd.agent import Agent
 from asyncsd.backends.consul import ConsulBackend
 from asyncsd.testing import BackendConformance
+from tests.support.crowded import Crowded
 
 
 class AgentConformance(BackendConformance):
@@ -27,3 +28,12 @@ class TestAgentAio(AgentConformance):
 
 class TestAgentDirect(AgentConformance):
     client = "direct"
+
+
+class TestAgentDirectFed(AgentConformance):
+    """More fetches wait than may be held: a feed tells of changes."""
+
+    client = "direct"
+
+    def make_backend(self, *, wait: float = 30.0) -> ConsulBackend:
+        return Crowded(self.url, client=self.client, wait=wait)

@@ -7,6 +7,7 @@ import pytest
 from asyncsd.backends.consul import ConsulBackend
 from asyncsd.testing import BackendConformance
 from tests.support.consul import ConsulAgent
+from tests.support.crowded import Crowded
 
 
 @pytest.fixture(scope="module")
@@ -36,3 +37,27 @@ class TestConsulAio(ConsulConformance):
 
 class TestConsulDirect(ConsulConformance):
     client = "direct"
+
+
+class FedConformance(ConsulConformance):
+    """More fetches wait than may be held: a feed tells of changes."""
+
+    max_watches = 8
+
+    def make_backend(self, *, wait: float = 30.0) -> ConsulBackend:
+        return Crowded(self.url, client=self.client, wait=wait, max_watches=self.max_watches)
+
+
+class TestConsulAioFed(FedConformance):
+    client = "aio"
+
+
+class TestConsulDirectFed(FedConformance):
+    client = "direct"
+
+
+class TestConsulDirectSwept(FedConformance):
+    """As in a large fleet, where the nodes are too many to be followed one by one."""
+
+    client = "direct"
+    max_watches = 1

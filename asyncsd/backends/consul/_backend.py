@@ -2,10 +2,10 @@
 
 import asyncio
 import logging
+import random
 import ssl as _ssl
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from dataclasses import replace
-from typing import Literal, NamedTuple, Self
+from typing import Literal, Self, TypeVar
 
 import aiohttp
 
@@ -23,19 +23,24 @@ from asyncsd._tasks import TaskOwner, finish
 from asyncsd._values import as_flag, duration
 from asyncsd.backends._shared._tls import TLS, File
 
-from ._answers import Answer, checked, is_unknown, known_leader, last_contact, parse_index
+from ._answers import Answer, checked, is_unknown, known_leader, parse_index
 from ._calls import Calls
 from ._client import ConsulClient
-from ._decode import Decoder, decode_names, decode_service
+from ._decode import decode_names, decode_service
 from ._direct import DirectClient
+from ._feeds import Feeds
 from ._hosts import Hosts
 from ._orphans import Orphans
+from ._reading import Cursor, Reader, expected
+from ._slots import Slots
 from ._token import Token, token_source
 from ._transport import Agent, Transport
 from ._url import parse_addresses
 from ._wire import check_id, payload
 
 __all__ = ["ConsulBackend"]
+
+T = TypeVar("T")
 
 log = logging.getLogger("asyncsd.consul")
 
@@ -45,13 +50,6 @@ NOTE = 1000
 """How many characters of a note are sent: it travels in the URL, and the agent keeps 4 KB."""
 DEFAULT = "http://127.0.0.1:8500"
 CLOSE = 5.0
-
-
-class Cursor(NamedTuple):
-    """From where to wait on. An index means something only to the agent that gave it."""
-
-    position: int
-    client: ConsulClient
 
 
 class ConsulBackend:
@@ -69,7 +67,8 @@ class ConsulBackend:
     left open.
 
     `wait` is how long, in seconds, the agent may hold a blocking query; at most `max_watches` of them are
-    held at a time, and more take turns. `datacenter` is for queries that name none.
+    held at a time. More watches are told of changes by a feed of a few such queries, or take turns where
+    there can be none. `datacenter` is for queries that name none.
 
     Runs with Consul 1.8.7 and later. What 1.8 lacks: `tls_server_name` of a check, which it refuses by a
     BadRequestError that names the field.
@@ -98,6 +97,7 @@ class ConsulBackend:
         max_watches: int = 100,
         connect_timeout: float = 3.0,
         clock: Clock | None = None,
+        rng: random.Random | None = None,
     ) -> None:
         duration("ConsulBackend.wait", wait)
         if wait > LONGEST_WAIT:
@@ -156,8 +156,10 @@ class ConsulBackend:
             self._clients = (client,)
         self._reading = 0
         self._client = client
-        self._decoder = Decoder()
         self._tasks = TaskOwner()
+        slots = Slots(max_watches) if self._transport is None else self._transport.slots
+        self._feeds = Feeds(slots, self._tasks, wait=wait, clock=self._clock)
+        self._reader = Reader(self._feeds, wait=wait, clock=self._clock, rng=rng or random.Random())
         self._orphans = Orphans(self._tasks, self._clock, self._remove)
         self._calls = Calls("ConsulBackend")
         self._hosts = Hosts(self._calls)
@@ -188,7 +190,9 @@ class ConsulBackend:
             # To import the library reads files, and takes a tenth of a second.
             make = await asyncio.to_thread(_aio_client) if self._client == "aio" else DirectClient
             await self._transport.open(self._addresses)
-            self._clients = tuple(make(Agent(self._transport, address)) for address in self._addresses)
+            agents = [Agent(self._transport, address) for address in self._addresses]
+            self._clients = tuple(map(make, agents))
+            self._feeds.open(dict(zip(self._clients, agents, strict=True)))
         self._calls.open()
         return self
 
@@ -206,28 +210,12 @@ class ConsulBackend:
             await self._transport.aclose()
 
     async def fetch(self, query: Query, cursor: Cursor | None) -> Reply:
-        """The instances of `query`; with a cursor, by a blocking query of `wait` seconds."""
-        wanted = query
-        if query.datacenter is None and self._datacenter is not None:
-            wanted = replace(query, datacenter=self._datacenter)
+        """The instances of `query`; with a cursor, once they changed or after about `wait` seconds."""
 
-        async def ask(client: ConsulClient) -> Answer:
-            index = cursor.position if cursor is not None and cursor.client is client else None
-            answer = await client.health(wanted, index=index, wait=None if index is None else self._wait)
-            if query.max_stale is not None and last_contact(answer) > query.max_stale:
-                return await client.health(replace(wanted, consistency="default", max_stale=None))
-            return answer
+        async def ask(client: ConsulClient) -> Reply:
+            return await self._reader.fetch(client, query, self._datacenter, cursor)
 
-        client, answer = await self._read(ask)
-        decoded = self._decoder.decode(query, answer)
-        index = parse_index(answer)
-        return Reply(
-            decoded.instances,
-            cursor=None if index is None else Cursor(index, client),
-            index=index,
-            known_leader=known_leader(answer),
-            skipped=decoded.skipped,
-        )
+        return (await self._read(ask))[1]
 
     async def fetch_names(self, cursor: Cursor | None) -> Names:
         """The names of all services; with a cursor, by a blocking query of `wait` seconds."""
@@ -235,7 +223,8 @@ class ConsulBackend:
         async def ask(client: ConsulClient) -> Answer:
             index = cursor.position if cursor is not None and cursor.client is client else None
             wait = None if index is None else self._wait
-            return await client.services(datacenter=self._datacenter, index=index, wait=wait)
+            answer = await client.services(datacenter=self._datacenter, index=index, wait=wait)
+            return expected(checked(answer))
 
         client, answer = await self._read(ask)
         index = parse_index(answer)
@@ -277,7 +266,7 @@ class ConsulBackend:
         for client in candidates:
             try:
                 answer = await self._calls.ask(client.register, body, replace_checks=other_checks)
-                _expected(checked(answer))
+                expected(checked(answer))
             except UnreachableError as exc:
                 failed.append((client, exc))
                 continue
@@ -343,14 +332,14 @@ class ConsulBackend:
         """The numbers of the agents, that which answered last first."""
         return sorted(range(len(self._clients)), key=lambda number: number != self._reading)
 
-    async def _read(self, ask: Callable[[ConsulClient], Awaitable[Answer]]) -> tuple[ConsulClient, Answer]:
+    async def _read(self, ask: Callable[[ConsulClient], Awaitable[T]]) -> tuple[ConsulClient, T]:
         """Ask the agent that answered last, and the others while it can't be reached, or is failing."""
         self._calls.check()
         errors: list[BackendError] = []
         for number in self._order():
             client = self._clients[number]
             try:
-                answer = _expected(checked(await self._calls.ask(ask, client)))
+                answer = await self._calls.ask(ask, client)
             except BackendError as exc:
                 # An agent that has lost its servers answers with a 500: another one may not have.
                 failing = (exc.status or 0) >= 500 and not exc.permanent
@@ -370,13 +359,6 @@ def _aio_client() -> Callable[[Agent], ConsulClient]:
     from ._aio import AioClient  # This imports consul, which only this client needs.
 
     return AioClient
-
-
-def _expected(answer: Answer) -> Answer:
-    """Refuse a 404 where a Consul agent never gives one."""
-    if answer.status == 404:
-        raise BackendError(f"404: {answer.text()}: is it a Consul agent?", url=answer.url, status=404)
-    return answer
 
 
 def _registered(lease: Lease, answer: Answer) -> None:

@@ -7,6 +7,9 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TypeVar
 
+from asyncsd._clock import LoopClock
+from asyncsd._protocols import Clock
+
 __all__ = ["Slots"]
 
 T = TypeVar("T")
@@ -38,8 +41,9 @@ class Slots:
     limit becomes half of what is held, and grows slowly again: each finds its share, as in TCP.
     """
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int, *, clock: Clock | None = None) -> None:
         self._most = limit
+        self._clock: Clock = clock or LoopClock()
         self._reduced: tuple[int, float] | None = None
         self._lent = 0
         self._used = 0
@@ -50,16 +54,20 @@ class Slots:
         return f"Slots({self._used} of {self._most} used, {len(self._waiting)} waiting)"
 
     @property
+    def limit(self) -> int:
+        """How many may be held now."""
+        if self._reduced is None:
+            return self._most
+        least, since = self._reduced
+        return min(self._most, least + int((self._clock.time() - since) / RECOVERY))
+
+    @property
     def _limit(self) -> int:
-        limit = self._most
-        if self._reduced is not None:
-            least, since = self._reduced
-            limit = min(limit, least + int((asyncio.get_running_loop().time() - since) / RECOVERY))
-        return limit - self._lent
+        return self.limit - self._lent
 
     def refused(self) -> None:
         """The agent has refused a connection: hold half as many as now."""
-        now = asyncio.get_running_loop().time()
+        now = self._clock.time()
         if self._reduced is None or now - self._reduced[1] >= ONCE:
             self._reduced = (max(1, min(self._limit, self._used) // 2), now)
             self._cut()

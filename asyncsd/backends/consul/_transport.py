@@ -69,6 +69,8 @@ class _Request(NamedTuple):
     body: bytes | None = None
     waits: bool = False
     """Whether it is a blocking query."""
+    apart: bool = False
+    """Whether it doesn't stand in line with other reads."""
 
     @property
     def url(self) -> str:
@@ -117,14 +119,15 @@ class Transport:
             # What waits leaves half of a limited pool to the rest: a heartbeat must never queue behind it.
             limits = [limit for limit in (connector.limit, connector.limit_per_host) if limit]
             max_watches = min([max_watches, *(max(1, limit // 2) for limit in limits)])
-        self._slots = Slots(max_watches)
+        self.slots = Slots(max_watches, clock=clock)
         self._reads = asyncio.Semaphore(READS)
+        self._answers = 0
         self._long: dict[str, int] = {}
         """Room for the next answer, by the path of long ones: one that grows step by step is copied often."""
         self._failing: set[Address] = set()
 
     def __repr__(self) -> str:
-        return f"Transport({len(self._sessions)} sessions, {self._slots!r})"
+        return f"Transport({len(self._sessions)} sessions, {self.slots!r})"
 
     async def open(self, addresses: Iterable[Address]) -> None:
         """Make the sessions.
@@ -157,29 +160,51 @@ class Transport:
         *,
         body: bytes | None = None,
         wait: float | None = None,
+        apart: bool = False,
     ) -> Answer:
-        """One request; `path` is quoted already. With `wait`, a blocking query of so many seconds at most."""
+        """One request; `path` is quoted already. With `wait`, a blocking query of so many seconds at most.
+
+        `apart` is for a read that doesn't stand in line with others: its caller sees to their number.
+        """
         if wait is not None:
-            answer = await self._slots.run(wait, partial(self._wait, address, path, params))
+            answer = await self.slots.run(wait, partial(self._wait, address, path, params))
             if answer.status == 429:
-                self._slots.refused()
+                self.slots.refused()
             return answer
-        request = _Request(address, method, path, _target(path, params), body)
+        request = _Request(address, method, path, _target(path, params), body, apart=apart)
         answer = await self._ask(request)
         for pause in AFTER_REFUSAL:
             if answer.status != 429 or "Retry-After" in answer.headers:
                 break
             # The agent takes no more connections from this machine. Some of them are ours, and only wait.
-            self._slots.refused()
+            self.slots.refused()
             if method == "GET":
                 break  # Whoever reads tries again, at a pace of its own.
-            async with self._slots.one_less():
+            async with self.slots.one_less():
                 await self._clock.sleep(pause)
                 answer = await self._ask(request)
         return answer
 
     async def _ask(self, request: _Request) -> Answer:
-        return await self._deliver(request, DEADLINE, self._reads if request.method == "GET" else None)
+        if request.method != "GET" or request.apart:
+            return await self._deliver(request, DEADLINE)
+        await self._stand_in_line(request)
+        try:
+            return await self._deliver(request, DEADLINE)
+        finally:
+            self._reads.release()
+
+    async def _stand_in_line(self, request: _Request) -> None:
+        """Have one of the READS: wait for it as long as the line moves, for there may be thousands in it."""
+        while True:
+            answers = self._answers
+            try:
+                async with self._clock.timeout(DEADLINE):
+                    await self._reads.acquire()
+                    return
+            except TimeoutError as exc:
+                if self._answers == answers:
+                    raise UnreachableError(f"no answer in {DEADLINE:g} s", url=request.shown) from exc
 
     def _wait(self, address: Address, path: str, params: Params, wait: float) -> Coroutine[Any, Any, Answer]:
         target = _target(path, [*params, ("wait", go_duration(wait))])
@@ -187,18 +212,12 @@ class Transport:
         # Consul adds up to a sixteenth to the wait, so that not all come back at once (agent/consul/rpc.go).
         return self._deliver(asked, wait + wait / 16 + DEADLINE)
 
-    async def _deliver(
-        self, request: _Request, deadline: float, room: asyncio.Semaphore | None = None
-    ) -> Answer:
+    async def _deliver(self, request: _Request, deadline: float) -> Answer:
         # No exit stack, nor another context than it takes: thousands of these may wait, for a minute each.
         late = f"no answer in {deadline:g} s"
         response: aiohttp.ClientResponse | None = None
-        entered: asyncio.Semaphore | None = None
         try:
             async with self._clock.timeout(deadline):
-                if room is not None:
-                    await room.acquire()
-                    entered = room
                 token = await self._token.get()
                 response = await self._send(request, token)
                 if response.status in (401, 403):
@@ -210,6 +229,7 @@ class Transport:
             late = f"the answer stopped for {DEADLINE:g} s, or took more than {WHOLE:g} s"
             content = await self._content(response, request.path)
             self._failing.discard(request.address)
+            self._answers += 1
             if token is not None and not 200 <= response.status < 300:
                 content = content.replace(token.encode(), b"***")
             return Answer(response.status, response.headers, content, request.shown)
@@ -229,8 +249,6 @@ class Transport:
         finally:
             if response is not None:
                 response.release()  # What wasn't read to its end closes its connection.
-            if entered is not None:
-                entered.release()
         # Not its cause, and raised out here: it holds the request's headers, and the secrets in them.
         raise ProtocolError(f"the answer isn't HTTP{wrong}", url=request.shown)
 
@@ -293,9 +311,9 @@ class Agent:
         return f"Agent({self.address})"
 
     def get(
-        self, path: str, params: Params = (), *, wait: float | None = None
+        self, path: str, params: Params = (), *, wait: float | None = None, apart: bool = False
     ) -> Coroutine[Any, Any, Answer]:
-        return self._transport.request(self.address, "GET", path, params, wait=wait)
+        return self._transport.request(self.address, "GET", path, params, wait=wait, apart=apart)
 
     def put(self, path: str, params: Params = (), body: bytes = b"") -> Coroutine[Any, Any, Answer]:
         return self._transport.request(self.address, "PUT", path, params, body=body)

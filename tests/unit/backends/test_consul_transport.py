@@ -747,6 +747,8 @@ async def test_more_watches_than_slots_take_turns_and_a_heartbeat_still_gets_thr
     async def hold(asked: Asked) -> web.StreamResponse:
         nonlocal held, most
         query = dict(asked.query)
+        if asked.path == "/v1/catalog/nodes":
+            return web.Response(status=403)  # There can be no feed of changes.
         if "index" not in query:
             return await answer(asked)
         waits.add(query["wait"])
@@ -852,3 +854,23 @@ def test_the_direct_client_needs_no_consul_library() -> None:
         "asyncio.run(main())"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+async def test_reads_that_stand_in_line_have_time_while_it_moves(
+    agent: FakeAgent, client: ClientKind, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("asyncsd.backends.consul._transport.READS", 1)
+    monkeypatch.setattr("asyncsd.backends.consul._transport.DEADLINE", 0.3)
+    answer = agent.handle
+
+    async def slow(asked: Asked) -> web.StreamResponse:
+        await asyncio.sleep(0.1)
+        return await answer(asked)
+
+    agent.handle = slow
+    async with ConsulBackend(agent.url, client=client) as backend, asyncio.timeout(5):
+        await asyncio.gather(*(backend.fetch(USERS, None) for _ in range(10)))
+        agent.never()
+        tasks = [asyncio.ensure_future(backend.fetch(USERS, None)) for _ in range(10)]
+        outcomes = await asyncio.gather(*tasks, return_exceptions=True)
+        assert {type(outcome) for outcome in outcomes} == {UnreachableError}

@@ -1,0 +1,71 @@
+"""Which services changed, for those that wait for it."""
+
+import asyncio
+from collections.abc import Iterable
+
+from asyncsd._protocols import Clock
+
+__all__ = ["Marks"]
+
+
+class Marks:
+    """Counts changes, and remembers each service's last.
+
+    Whoever reads a service notes `now` before, and waits afterwards for a later change: none is lost,
+    whenever it comes. A change that was read already is told once more at worst.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._last: dict[str, int] = {}
+        self._all = 0
+        self._waiting: dict[str, dict[asyncio.Future[None], None]] = {}
+        self.now = 0
+
+    def __repr__(self) -> str:
+        return f"Marks({self.now} changes, {len(self._waiting)} services waited for)"
+
+    def mark(self, services: Iterable[str]) -> None:
+        """These have changed."""
+        self.now += 1
+        for service in services:
+            self._last[service] = self.now
+            self._wake(service)
+
+    def mark_all(self) -> None:
+        """Any of them may have changed: those that wait are woken in the order of their coming."""
+        self.now += 1
+        self._all = self.now
+        self.wake_all()
+
+    def wake_all(self) -> None:
+        """End all waits."""
+        for service in self._waiting:
+            self._wake(service)
+
+    def changed(self, service: str, since: int) -> bool:
+        """Whether `service` may have changed since `now` was this."""
+        return max(self._all, self._last.get(service, 0)) > since
+
+    async def wait(self, service: str, since: int, seconds: float) -> bool:
+        """Wait for a change of `service` later than `since`, for so long; whether there was one."""
+        if self.changed(service, since):
+            return True
+        woken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.setdefault(service, {})[woken] = None
+        try:
+            async with self._clock.timeout(seconds):
+                await woken
+        except TimeoutError:
+            pass
+        finally:
+            waiting = self._waiting[service]
+            del waiting[woken]
+            if not waiting:
+                del self._waiting[service]
+        return self.changed(service, since)
+
+    def _wake(self, service: str) -> None:
+        for woken in self._waiting.get(service, ()):
+            if not woken.done():
+                woken.set_result(None)
