@@ -153,7 +153,7 @@ async def wake_ups(report: Report, agents: dict[str, AgentProcess]) -> None:
                     samples[name].append((time.perf_counter() - began) * 1e6)
                     await changed
     report.add(
-        f"from the call of a change to the answer of a query that waits, {a_round * report.rounds}",
+        "from the call of a change to the answer of a query that waits",
         {name: spread(found) for name, found in samples.items()},
         floors=FLOORS,
         unit="us",
