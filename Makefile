@@ -98,8 +98,8 @@ bench: $(VENV)/.installed .venv-py-consul/.installed ## every benchmark, each be
 	done
 
 .PHONY: bench-page
-bench-page: $(VENV)/.installed ## put the figures of the last `make bench` into docs/performance.md
-	$(BIN)/python benchmarks/page.py $(FIGURES) docs/performance.md
+bench-page: $(VENV)/.installed ## put the figures of the last `make bench` into the documentation
+	$(BIN)/python benchmarks/page.py $(FIGURES) docs/performance.md docs/clients.md
 
 .PHONY: servers
 servers: ## build the real servers that tests use, into the cache
