@@ -172,6 +172,8 @@ class PeakEWMAPicker:
         if exponent > MOST_EXPONENT:
             self._start = now
             shrink = exp(-exponent)
+            if self._default is not None:
+                self._default *= shrink
             for load in self._table.known.values():
                 load.default *= shrink
                 load.scaled *= shrink
