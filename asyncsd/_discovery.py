@@ -89,7 +89,7 @@ class Discovery(Generic[B_co]):
         self._closing: asyncio.Task[None] | None = None
         self._tasks = TaskOwner()
         self._watches = SharedWatches(self._tasks, self._clock, limits.linger)
-        self._owner = Owner(self._hold, self._release, {})
+        self._owner = Owner(self._check_open, self._hold, self._release, {})
         self._registrations = TaskOwner()
         self._registrars: list[Registrar] = []
         self._balancers = Balancers(
@@ -241,7 +241,6 @@ class Discovery(Generic[B_co]):
         of them. `queue` may be one of your own: the Events go there, and the last one says `closed`. It
         serves one watch at a time; a second raises ValueError.
         """
-        self._check_open("watch")
         inbox: asyncio.Queue[Event] = asyncio.Queue(self._limits.queue) if queue is None else queue
         return Watching(Query.of(query), inbox, self._owner)
 

@@ -17,6 +17,7 @@ __all__ = ["Owner", "Watching"]
 class Owner(NamedTuple):
     """Whose watches they are."""
 
+    check_open: Callable[[str], None]
     hold: Callable[[Query], Shared[Watcher]]
     release: Callable[[Shared[Watcher]], None]
     queues: dict[int, asyncio.Queue[Event]]
@@ -45,6 +46,8 @@ class Watching(AbstractAsyncContextManager[Subscription]):
         self._owner = owner
 
     async def __aenter__(self) -> Subscription:
+        # Here: its owner may be opened, or closed, after it was made.
+        self._owner.check_open("watch")
         if id(self._queue) in self._owner.queues:
             raise ValueError(
                 f"this queue serves another watch already: the watch of {self._query.service!r} needs its own"

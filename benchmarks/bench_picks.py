@@ -211,6 +211,7 @@ async def calls(report: Report, peer: GoKit) -> None:
     for policy in (RoundRobin(), PeakEWMA()):
         balancer = fed(policy, made(size))
         instance = balancer.pick()
+        unlimited = Retry(attempts=3, on=(OSError,))
         retry = Retry(attempts=3, timeout=5.0, on=(OSError,))
         floor = "await fn(instance)"
         candidates: dict[str, Async] = {
@@ -219,7 +220,10 @@ async def calls(report: Report, peer: GoKit) -> None:
             "lease": leased(balancer),
             floor: lambda instance=instance: work(instance),
             "call": lambda balancer=balancer: balancer.call(work),
-            "call, Retry": lambda balancer=balancer, retry=retry: balancer.call(work, retry=retry),
+            "call, Retry": lambda balancer=balancer, retry=unlimited: balancer.call(work, retry=retry),
+            "call, Retry with a timeout": lambda balancer=balancer, retry=retry: balancer.call(
+                work, retry=retry
+            ),
         }
         samples: dict[str, list[float]] = {}
         for _ in range(report.rounds):
@@ -230,7 +234,10 @@ async def calls(report: Report, peer: GoKit) -> None:
         report.add(
             f"calls, {policy!r}, {size} instances",
             {name: figure(took) for name, took in samples.items()},
-            floors={"acquire": "pick", "lease": "pick", "call": floor, "call, Retry": floor},
+            floors={
+                **dict.fromkeys(("acquire", "lease"), "pick"),
+                **dict.fromkeys(("call", "call, Retry", "call, Retry with a timeout"), floor),
+            },
         )
 
 

@@ -83,8 +83,8 @@ def goal_rows(runs: Mapping[str, Mapping[str, Any]]) -> Iterator[list[str]]:
     for run in runs.values():
         for title, table in run["tables"].items():
             for name, row in table["rows"].items():
-                met = "met" if row.get("met") else "**missed**"
                 if "goal" in row:
+                    met = "met" if row["ratio"] <= row["goal"] else "**missed**"
                     ratio = f"{row['ratio']:.2f}"
                     yield [title, name, f"{row['goal']:g} of {row['of']}", ratio, met]
                 if "limit" in row:

@@ -9,7 +9,7 @@ from asyncsd._models import Instance, identity
 from asyncsd._protocols import Clock
 from asyncsd._values import duration
 
-from ._load import InstanceLoad, Load, LoadTable
+from ._load import InstanceLoad, Load, LoadTable, Taking
 
 __all__ = ["PeakEWMA"]
 
@@ -60,7 +60,7 @@ class LatencyLoad(Load):
         """The weight of the moment when it was measured last."""
 
 
-class PeakEWMAPicker:
+class PeakEWMAPicker(Taking):
     """Keeps estimates that fade by themselves, and that no pick has to fade.
 
     All fade at one rate, so which of two is less doesn't depend on the time of the question. Kept as
@@ -172,6 +172,8 @@ class PeakEWMAPicker:
         if exponent > MOST_EXPONENT:
             self._start = now
             shrink = exp(-exponent)
+            if self._default is not None:
+                self._default *= shrink
             for load in self._table.known.values():
                 load.default *= shrink
                 load.scaled *= shrink

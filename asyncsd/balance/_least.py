@@ -8,7 +8,7 @@ from functools import partial
 from asyncsd._models import Instance, identity
 from asyncsd._protocols import Clock
 
-from ._load import InstanceLoad, Load, LoadTable
+from ._load import InstanceLoad, Load, LoadTable, Taking
 
 __all__ = ["LeastOutstanding"]
 
@@ -26,7 +26,7 @@ class LeastOutstanding:
         return LeastOutstandingPicker(clock, rng)
 
 
-class LeastOutstandingPicker:
+class LeastOutstandingPicker(Taking):
     __slots__ = ("_table",)
 
     def __init__(self, clock: Clock, rng: random.Random) -> None:

@@ -1,6 +1,7 @@
 """How busy each instance is, and the choice of the least busy of a few."""
 
 import random
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from itertools import permutations
 from typing import Generic, NamedTuple, Protocol, TypeVar, runtime_checkable
@@ -32,13 +33,19 @@ class Measuring(Protocol):
     def loads(self) -> tuple[InstanceLoad, ...]: ...
 
 
-@runtime_checkable
-class Taking(Protocol):
-    """A Picker whose pick and begin are one, at less cost, and which counts the calls until they end."""
+class Taking(ABC):
+    """A Picker whose pick and begin are one, at less cost, and which counts the calls until they end.
 
+    To be inherited: one that holds such a Picker, and hands on what it doesn't have, is none by that.
+    """
+
+    __slots__ = ()
+
+    @abstractmethod
     def take(self) -> tuple[Instance, Callable[[BaseException | None], None]]: ...
 
     @property
+    @abstractmethod
     def in_flight(self) -> int: ...
 
 

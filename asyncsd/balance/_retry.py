@@ -90,6 +90,8 @@ async def _told(clock: Clock, retry: Retry, errors: list[Exception], seconds: fl
 
 async def _within(seconds: float | None, clock: Clock, fn: Callable[[T], Awaitable[R]], argument: T) -> R:
     """`await fn(argument)`; _Late if it takes longer, whatever else it raises untouched."""
+    if seconds is None:
+        return await fn(argument)
     try:
         async with clock.timeout(seconds):
             try:
@@ -97,7 +99,7 @@ async def _within(seconds: float | None, clock: Clock, fn: Callable[[T], Awaitab
             except Exception as exc:  # noqa: BLE001 - raised again outside, where no timeout can claim it
                 raised = exc
     except TimeoutError:
-        raise _Late(f"no result within {seconds or 0.0:.3g} s") from None
+        raise _Late(f"no result within {seconds:.3g} s") from None
     raise raised
 
 

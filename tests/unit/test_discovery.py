@@ -257,6 +257,22 @@ class TestWatching:
         async with sd.watch("orders", queue=inbox):
             pass
 
+    async def test_a_watch_may_be_made_before_it_is_open_and_is_refused_once_it_is_closed(
+        self, registry: MemoryBackend
+    ) -> None:
+        async with registry:  # Borrowed, so that it is open all the time.
+            sd = Discovery(registry)
+            early, late = sd.watch("users"), sd.watch("users")
+            with pytest.raises(ClosedError, match="isn't open"):
+                async with late:
+                    pass
+            async with sd, early as events:
+                assert len((await events.get()).added) == 2
+            with pytest.raises(ClosedError, match="is closed"):
+                async with late:
+                    pass
+            assert not [task for task in asyncio.all_tasks() if "asyncsd" in task.get_name()]
+
     async def test_instances_gives_the_list_once(self, sd: Discovery[Any], registry: MemoryBackend) -> None:
         registry.put(user(3, status="warning"), user(4, status="critical"))
         assert [instance.id for instance in await sd.instances("users")] == ["users-1", "users-2"]

@@ -53,8 +53,8 @@ class Server:
         match request.path:
             case "/hang":
                 await self.release.wait()
-            case "/stream":
-                response = web.StreamResponse()
+            case "/stream" | "/broken/stream":
+                response = web.StreamResponse(status=200 if request.path == "/stream" else 500)
                 await response.prepare(request)
                 await response.write(b"first")
                 await self.release.wait()
@@ -260,6 +260,19 @@ class TestBalanced:
                 server.release.set()
             await response.read()
         assert users.statistics().in_flight == 0
+
+    async def test_a_500_that_comes_in_pieces_counts_once_it_is_released(
+        self, sd: Discovery[Any], servers: list[Server]
+    ) -> None:
+        sd.backend.remove("s2")
+        users = sd.balancer("users")
+        async with aiohttp.ClientSession(middlewares=(sd_aiohttp.balanced(sd),)) as session:
+            async with session.get("http://users/broken/stream"):
+                (load,) = users.statistics().loads
+                assert (load.in_flight, load.latency) == (1, None)
+            (load,) = users.statistics().loads
+            assert load.in_flight == 0
+            assert (load.latency or 0.0) > 0.5, "a fast failure counts as a slow call"
 
     async def test_a_cancelled_call_gives_its_load_back(
         self, sd: Discovery[Any], session: Any, servers: list[Server]

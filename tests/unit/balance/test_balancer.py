@@ -273,6 +273,38 @@ class Recorder:
         return self.outcomes.append
 
 
+class Preferring(PeakEWMA):
+    """Of two instances the second, and for all else as PeakEWMA: it hands on what it doesn't have."""
+
+    def picker(self, *, clock: Clock, rng: random.Random) -> Any:
+        return PreferringPicker(super().picker(clock=clock, rng=rng))
+
+
+class PreferringPicker:
+    def __init__(self, inner: Any) -> None:
+        self._inner = inner
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
+
+    def update(self, instances: Sequence[Instance]) -> Callable[[], Instance]:
+        self._inner.update(instances)
+        return lambda: instances[1]
+
+
+async def test_a_policy_that_holds_another_is_asked_itself() -> None:
+    balancer = Balancer(Preferring(), clock=FakeClock(), rng=random.Random(1))
+    balancer.feed(heard(instances(2)))
+    for _ in range(8):
+        instance, end = balancer.begin()
+        async with balancer.acquire() as other:
+            assert instance is other is balancer.pick() is balancer.instances[1]
+            assert balancer.statistics().in_flight == 2
+            assert [load.in_flight for load in balancer.statistics().loads] == [0, 2]
+        end(None)
+    assert balancer.statistics().in_flight == 0
+
+
 async def ending(balancer: Balancer[Instance], error: BaseException | None) -> None:
     with contextlib.suppress(Exception, asyncio.CancelledError):
         async with balancer.acquire():

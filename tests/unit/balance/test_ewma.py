@@ -1,5 +1,6 @@
 """PeakEWMA: fast ones get more, failing ones little, and everything fades."""
 
+import dataclasses
 import math
 import random
 from collections import Counter
@@ -86,6 +87,19 @@ async def test_estimates_hold_for_as_long_as_a_process_runs() -> None:
         assert world.latency(0) == pytest.approx(0.5 * 0.367879, rel=1e-4)
         assert world.latency(1) == pytest.approx(1.0)
         assert world.pick() is world.fit[0]
+
+
+async def test_newcomers_of_one_list_are_alike_where_the_exponent_starts_anew_in_it() -> None:
+    first, second, third, fourth, fifth = instances(5)
+    world = World([first, third], decay=1.0)
+    await world.call(first, 0.5)
+    world.picker.update([third])
+    world.picker.update([third, fourth])  # Nothing is known of the last one, nor by what it could go.
+    await world.call(third, 0.5)
+    await world.clock.advance(300.0)
+    pick = world.picker.update([first, second, third, dataclasses.replace(fourth, weight=2), fifth])
+    picked = Counter(pick().id for _ in range(400))
+    assert picked[second.id] == pytest.approx(picked[fifth.id], rel=0.5)
 
 
 async def test_calls_in_flight_multiply_the_latency() -> None:
