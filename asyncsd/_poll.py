@@ -252,12 +252,16 @@ class Poll(Generic[A]):
         self._not_before = started + self._interval * (1.0 + JITTER * self._rng.random())
 
 
-def _forget_frames(error: BaseException | None) -> None:
+def _forget_frames(error: BaseException) -> None:
     """Let go of what an error came through, which nobody asks for: it is kept as long as the watch fails.
 
     The frames hold connections and, through lists of errors, themselves: those of hundreds of watches bring
     the garbage collector to go through the whole program, at the worst moment.
     """
-    while error is not None:
-        error.__traceback__ = None
-        error = error.__cause__ or error.__context__
+    left: list[BaseException | None] = [error]
+    while left:
+        one = left.pop()
+        # Without frames it was never raised, or was seen before: causes may go round in a circle.
+        if one is not None and one.__traceback__ is not None:
+            one.__traceback__ = None
+            left += (one.__cause__, one.__context__)

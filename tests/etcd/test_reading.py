@@ -7,8 +7,8 @@ import pytest
 
 from asyncsd import Query, UnsupportedError
 from asyncsd.backends import from_url
+from asyncsd.backends._shared._spread import FEW
 from asyncsd.backends.etcd import EtcdBackend
-from asyncsd.backends.etcd._watch import FEW
 from tests.etcd.running import both
 from tests.support.etcd import EtcdServer, b64
 from tests.support.running import fetched
@@ -162,7 +162,7 @@ async def test_a_change_is_followed_without_a_reading(
 async def test_a_service_that_always_changes_is_read_whole_once_in_a_while(
     server: EtcdServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with EtcdBackend(server.url, wait=0.5) as backend:
+    async with EtcdBackend(server.url, wait=0.1) as backend:
         reply = await backend.fetch(Query("users"), None)
         reads = counted(backend, monkeypatch)
         for number in range(8):
@@ -170,6 +170,58 @@ async def test_a_service_that_always_changes_is_read_whole_once_in_a_while(
             reply = await backend.fetch(Query("users"), reply.cursor)
             await asyncio.sleep(0.1)
         assert 1 <= len(reads) <= 3
+
+
+async def test_services_that_do_not_change_are_read_once_in_many_waits(
+    server: EtcdServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def watch(name: str) -> None:
+        reply = await backend.fetch(Query(name), None)
+        while True:
+            before, reply = reply, await backend.fetch(Query(name), reply.cursor)
+            waits[name] += 1
+            assert reply.instances == before.instances
+
+    names = [f"s{number}" for number in range(FEW + 12)]
+    waits = dict.fromkeys(names, 0)
+    for name in names:
+        await server.put(f"/services/{name}/a", "10.0.0.7:80")
+    async with EtcdBackend(server.url, wait=0.3) as backend:
+        reads = counted(backend, monkeypatch)
+        tasks = [asyncio.create_task(watch(name)) for name in names]
+        await asyncio.wait(tasks, timeout=4.0)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+    # Any eight may wait alone, which have to read.
+    rare = [name for name in names if reads.count(backend._keys.service(name)) <= waits[name] / 2]
+    assert len(rare) >= 12
+    assert all(reads.count(backend._keys.service(name)) > 1 for name in names)
+
+
+async def test_a_bound_on_its_age_makes_a_stale_reading_exact(
+    server: EtcdServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await server.put("/services/users/a", "10.0.0.7:80")
+    async with EtcdBackend(server.url, wait=0.5) as backend:
+        local: list[bool] = []
+        read = backend._read
+
+        async def noting(span: Any, *, is_local: bool = False) -> Any:
+            local.append(is_local)
+            return await read(span, is_local=is_local)
+
+        monkeypatch.setattr(backend, "_read", noting)
+        for max_stale, expected in ((None, [True]), (5.0, [False, False])):
+            query = Query("users", consistency="stale", max_stale=max_stale)
+            reply = await backend.fetch(query, None)
+            coming = asyncio.create_task(backend.fetch(query, reply.cursor))
+            await asyncio.sleep(0.1)
+            await server.put("/services/users/a", "10.0.0.8:80")
+            assert (await coming).index != reply.index
+            # What isn't bounded is followed, and not read again.
+            assert local == expected
+            local.clear()
 
 
 def counted(backend: EtcdBackend, monkeypatch: pytest.MonkeyPatch) -> list[object]:

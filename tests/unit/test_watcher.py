@@ -240,6 +240,28 @@ async def test_an_error_that_is_kept_keeps_nothing_of_the_fetch_that_failed() ->
     assert isinstance(error.__cause__, OSError)
 
 
+async def test_an_error_whose_causes_go_round_in_a_circle_is_told() -> None:
+    class Failing(ScriptedBackend):
+        async def fetch(self, query: Query, cursor: Any) -> Reply:
+            first, second = OSError("reset"), UnreachableError("refused")
+            try:
+                raise first
+            except OSError:
+                try:
+                    raise second from first
+                except UnreachableError:
+                    first.__cause__ = second
+                    raise
+
+    clock = FakeClock()
+    queue = asyncio.Queue[Event](100)
+    task = asyncio.create_task(Watcher(Failing(clock=clock), "users", clock=clock).run(queue))
+    await clock.settle()
+    assert isinstance((await queue.get()).error, UnreachableError)
+    task.cancel()
+    await asyncio.wait([task])
+
+
 async def test_an_error_before_the_first_answer_is_told_too() -> None:
     async with watching(REFUSED) as watch:
         assert await watch.told() == ["error:-?"]

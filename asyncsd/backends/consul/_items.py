@@ -47,11 +47,22 @@ class News(NamedTuple):
 
 
 def news(before: Items, body: bytes) -> News:
-    """What of `body` is new. Raises as msgspec does where it isn't the JSON of a list.
+    """What of `body` is new. Raises as msgspec does where it isn't the JSON of a list."""
+    try:
+        return _between(before, body)
+    except msgspec.DecodeError:
+        if not before.body:
+            raise
+    # A number may go on where it had ended, 1 as 12: such a list is read as if it were the first.
+    return _between(NOTHING, body)
+
+
+def _between(before: Items, body: bytes) -> News:
+    """`news` of a list in which no item is the beginning of another.
 
     Bytes are compared from both ends, as fast as memory is read; what lies between is parsed, from the end of
-    an item to the end of another. An empty object stands there for what was left out: what parses with that
-    parses with the items themselves.
+    an item to the end of another. An empty object stands there for what was left out at each end: what parses
+    with that parses with the items themselves.
     """
     same = _same(before, body)
     rest = _rest(before, body, same)
@@ -63,10 +74,12 @@ def news(before: Items, body: bytes) -> News:
     if same:
         text = b"[{}" + text
     if rest:
-        text += b"]"
+        text += b",{}]"
     between = _split.decode(text)
     if same:
         del between[0]
+    if rest:
+        del between[-1]
     ends = before.ends[: same + 1]
     if not same:
         ends = array("Q", [body.index(b"[") + 1])

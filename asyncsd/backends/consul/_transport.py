@@ -297,6 +297,8 @@ class Transport:
         content.truncate(size)
         if size >= LONG:
             self._long[path] = size + size // 500
+        else:
+            self._long.pop(path, None)
         return content.getvalue()
 
 

@@ -34,6 +34,8 @@ log = logging.getLogger("asyncsd.etcd")
 
 DEFAULT = "http://127.0.0.1:2379"
 CLOSE = 5.0
+WAITS = 5
+"""A service is read whole at least once in so many waits, whatever the watch tells of it."""
 
 
 class EtcdBackend:
@@ -213,15 +215,17 @@ class EtcdBackend:
     async def _followed(self, span: Span, query: Query, cursor: int | None) -> Reading | None:
         """A span after a wait, by what the watch tells; None where it has to be read.
 
-        Once in a while it is read all the same: a store that was put back meanwhile, and has come past the
-        cursor since, tells of its changes as if they were those of the old one.
+        Where nothing has changed, what is known stands. Once in a while it is read all the same: a store that
+        was put back meanwhile, and has come past the cursor since, tells of its changes as if they were those
+        of the old one.
         """
         if cursor is None:
             return None
         changes = await self._watch.changed(span, cursor, self._wait, leader=not _is_local(query))
         if changes is None or not (query.consistency == "default" or _is_local(query)):
             return None
-        found = self._decoder.follow(span, cursor, changes, read_after=self._clock.time() - self._wait)
+        read_after = self._clock.time() - WAITS * self._wait
+        found = self._decoder.follow(span, cursor, changes, read_after=read_after)
         if found is not None:
             self._watch.seen(found.revision)
         return found

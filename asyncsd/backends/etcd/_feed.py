@@ -58,6 +58,11 @@ class Feed:
     def __repr__(self) -> str:
         return f"Feed({'running' if self._runs else 'idle'}, {sum(map(len, self._waiting.values()))} waiting)"
 
+    @property
+    def hears(self) -> bool:
+        """Whether it would have told of each change: its watch stands, and the server was heard lately."""
+        return self._runs and self._opened is not None and not self._is_silent
+
     async def changed(self, span: Span, revision: int) -> list[Event] | None:
         """Return once something in `span` may be newer than `revision`.
 
@@ -115,6 +120,7 @@ class Feed:
             error = exc
         finally:
             self._runs = False
+            self._opened = None
         for waiting in self._waiting.values():
             for future in waiting:
                 _wake(future, error)

@@ -5,6 +5,7 @@ from contextlib import suppress
 
 from asyncsd._errors import PermissionDeniedError
 from asyncsd._protocols import Clock
+from asyncsd.backends._shared._spread import FEW, Spread
 
 from ._feed import Feed
 from ._keys import Keys, Span
@@ -16,12 +17,6 @@ __all__ = ["Watch"]
 
 log = logging.getLogger("asyncsd.etcd")
 
-FEW = 8
-"""So many waits at a time have a watch each, and hear of nothing but their keys. More share one."""
-SPREAD = 0.25
-"""The part of its seconds that a wait which is one of many may be shorter by."""
-GOLDEN = (5**0.5 - 1) / 2
-"""Multiples of it, modulo 1, are spread evenly, however many they are (Weyl's sequence)."""
 DENIED = 600.0
 """Seconds until a prefix that may not be watched as a whole is tried again."""
 
@@ -34,7 +29,8 @@ class Watch:
     the reading that follows tells.
 
     Over the gateway a watch is a connection, and none can be added to one that stands. So that many waits
-    aren't as many connections, they share one watch of the whole prefix, where the user may do that.
+    aren't as many connections, past eight they share one watch of the whole prefix, where the user may do
+    that. The others have a watch each, and hear of nothing but their keys.
     """
 
     def __init__(self, transport: Transport, clock: Clock, keys: Keys) -> None:
@@ -43,7 +39,7 @@ class Watch:
         self._streams = Streams(transport, clock)
         self._feeds = {leader: Feed(self._streams, clock, keys, leader=leader) for leader in (True, False)}
         self._waiting = 0
-        self._begun = 0
+        self._spread = Spread()
         self._denied_until = float("-inf")
 
     async def changed(
@@ -51,27 +47,29 @@ class Watch:
     ) -> list[Event] | None:
         """Return once something in `span` may be newer than `revision`, and after `wait` seconds at most.
 
-        Returns what has changed since `revision`, None where it has to be read again. Where many wait
-        it may be up to a quarter less. `leader`: a server without a leader, which would hear of nothing, is
-        left. Raises PermissionDeniedError, and what else no other reading would tell.
+        Returns what has changed since `revision`, which is nothing at the wait's end, or None where it has to
+        be read again. Where many wait it may be up to a quarter less. `leader`: a server without a leader,
+        which would hear of nothing, is left. Raises PermissionDeniedError, and what else no other reading
+        would tell.
         """
         self._waiting += 1
-        self._begun += 1
+        shared = False
         if self._waiting > FEW:
-            # Those that began together don't end together, to read all their keys at once.
-            wait -= wait * SPREAD * (self._begun * GOLDEN % 1)
+            wait = self._spread.shortened(wait)
         try:
             with suppress(TimeoutError):
                 async with self._clock.timeout(wait):
                     if self._may_share():
+                        shared = True
                         try:
                             return await self._feeds[leader].changed(span, revision)
                         except PermissionDeniedError as exc:
                             self._deny(exc)
+                            shared = False
                     return await self._alone(span, revision, leader=leader)
         finally:
             self._waiting -= 1
-        return None
+        return [] if shared and self._feeds[leader].hears else None
 
     def seen(self, revision: int) -> None:
         """Somebody has read this revision: tell this of every reading whose revision is a cursor."""

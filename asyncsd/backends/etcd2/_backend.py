@@ -36,6 +36,8 @@ log = logging.getLogger("asyncsd.etcd2")
 
 DEFAULT = "http://127.0.0.1:2379"
 CLOSE = 5.0
+WAITS = 5
+"""A service is read whole at least once in so many waits, whatever the long poll tells of it."""
 POLL = 5.0
 """Seconds between two stale reads while no server can tell of changes."""
 READS = 4
@@ -245,13 +247,15 @@ class Etcd2Backend:
     def _followed(self, folder: str, cursor: int | None, heard: Heard) -> Reading | None:
         """A folder after the changes that were heard; None where it has to be read.
 
-        Once in a while it is read all the same: a store that was put back meanwhile, and has come past the
-        cursor since, tells of its changes as if they were those of the old one.
+        Where nothing has changed, what is known stands. Once in a while it is read all the same: a store that
+        was put back meanwhile, and has come past the cursor since, tells of its changes as if they were those
+        of the old one.
         """
         if cursor is None or heard.changes is None or any(change.is_folder for change in heard.changes):
             return None
+        read_after = self._clock.time() - WAITS * self._wait
         changes = [(change.index, change.key, change.value) for change in heard.changes]
-        return self._readings.follow(folder, cursor, changes, read_after=self._clock.time() - self._wait)
+        return self._readings.follow(folder, cursor, changes, read_after=read_after)
 
     async def _reading(self, path: str, least: int, *, exact: bool) -> Answer:
         """What stands at a path, an empty folder where nothing does."""

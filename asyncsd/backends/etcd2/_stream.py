@@ -59,10 +59,10 @@ class Change:
 
 
 class Heard(NamedTuple):
-    """That something may have changed since the index somebody waited from.
+    """What has changed since the index somebody waited from.
 
     `least` is the index that a reading which follows has to have reached. `changes` are all of that path's
-    since then, None where they aren't known.
+    since then, none where the wait is over; None where they aren't known.
     """
 
     least: int
@@ -102,6 +102,7 @@ class Stream:
         # All changes newer than `_since` are in `_recent`, up to `_heard`.
         self._since = self._heard = 0
         self._anew = True
+        self._hears = False
         self._leaderless: float | None = None
         self._pause = LEAST_PAUSE
 
@@ -137,7 +138,7 @@ class Stream:
             async with self._clock.timeout(seconds):
                 told = await waiter.told
         except TimeoutError:
-            return Heard(after)
+            return Heard(after, () if self._hears else None)
         finally:
             self._waiters.discard(waiter)
             self._left = self._clock.time()
@@ -186,6 +187,7 @@ class Stream:
                 # caught up.
                 self._begin_again(listening.index)
                 return
+            self._hears = True
             body = await self._listen(listening)
             if body is None:
                 return
@@ -202,6 +204,7 @@ class Stream:
             log.debug("a long poll on %s ended: %s", listening.endpoint, exc)
             self._transport.avoid(listening.endpoint)
         finally:
+            self._hears = False
             listening.response.close()
         # Without a word: the server is stopping, or wants no request to last so long.
         self._anew = True

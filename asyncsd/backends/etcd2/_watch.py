@@ -5,6 +5,7 @@ import logging
 from asyncsd._errors import PermissionDeniedError
 from asyncsd._protocols import Clock
 from asyncsd._tasks import TaskOwner
+from asyncsd.backends._shared._spread import FEW, Spread
 
 from ._keys import Keys
 from ._stream import Heard, Stream
@@ -29,6 +30,8 @@ class Watch:
         self._tasks = TaskOwner()
         self._streams: dict[str, Stream] = {}
         self._refused: set[str] = set()
+        self._waiting = 0
+        self._spread = Spread()
 
     async def aclose(self) -> None:
         """Listen no more."""
@@ -37,8 +40,18 @@ class Watch:
     async def changed(self, path: str, after: int, seconds: float) -> Heard:
         """Return once `path` may have changed since the index `after`, and after `seconds` at most.
 
-        Raises PermissionDeniedError where `path` itself may not be listened to.
+        Where many wait it may be up to a quarter less. Raises PermissionDeniedError where `path` itself may
+        not be listened to.
         """
+        self._waiting += 1
+        try:
+            if self._waiting > FEW:
+                seconds = self._spread.shortened(seconds)
+            return await self._changed(path, after, seconds)
+        finally:
+            self._waiting -= 1
+
+    async def _changed(self, path: str, after: int, seconds: float) -> Heard:
         scopes = self._keys.scopes(path)
         refused: PermissionDeniedError | None = None
         for scope in scopes:

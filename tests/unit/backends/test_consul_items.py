@@ -6,6 +6,8 @@ from typing import Any
 
 import msgspec
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from asyncsd import Query
 from asyncsd.backends.consul import _decode
@@ -71,6 +73,8 @@ def test_what_lies_between_the_first_change_and_the_last_is_new(
         b'[{"ID": "a"}{"ID": "c"}]',
         b'[{"ID": "a"}, , {"ID": "c"}]',
         b'[{"ID": "a"}, ]',
+        b'[, {"ID": "c"}]',
+        b'[, {"ID": "b"}, {"ID": "c"}]',
         b'[{"ID": "a"}.5, {"ID": "c"}]',
         b'[{"ID": "a"}, {"ID": "c"}]]',
         b'{"ID": "a"}, {"ID": "c"}]',
@@ -82,6 +86,43 @@ def test_what_lies_between_the_first_change_and_the_last_is_new(
 def test_what_is_no_list_is_refused_beside_any_list_before(body: bytes) -> None:
     with pytest.raises(msgspec.DecodeError):
         news(items(b'[{"ID": "a"}, {"ID": "b"}, {"ID": "c"}]'), body)
+
+
+def written(items: list[bytes], between: bytes, around: bytes) -> bytes:
+    return around + b"[" + around + between.join(items) + around + b"]" + around
+
+
+ITEMS = [b'{"ID": "a"}', b'{"ID":"\xc3\xa4"}', b'{"ID": "]}, [{"}', b'{"ID": "\\\\"}', b"[]", b"{}", b'""']
+ODD = [b"1", b"12", b"1.5", b"-1", b"1e5", b"true", b"null", b'"1"', b'", "', b'"\\""', b"[1, 2]", b"[[1]]"]
+BROKEN = [b"", b'{"ID"', b"1 2", b"01", b'"', b"]", b"[", b"},{", b"nul", b"\\"]
+BODIES = st.builds(
+    written,
+    st.lists(st.sampled_from(ITEMS + ODD + BROKEN), max_size=6),
+    st.sampled_from([b",", b", ", b",\n    "]),
+    st.sampled_from([b"", b" ", b"\n    "]),
+)
+
+
+@given(st.lists(st.tuples(BODIES, st.integers(0, 40)), max_size=8))
+@example([(b"[1, 2]", 0), (b"[12, 2]", 0)])
+@example([(b"[1, 2]", 0), (b"[1, 12]", 0)])
+def test_beside_any_list_before_all_is_read_as_a_plain_parse_would(bodies: list[tuple[bytes, int]]) -> None:
+    before = NOTHING
+    for body, cut in bodies:
+        text = body[: len(body) - cut] if cut < len(body) // 2 else body
+        try:
+            plain = [bytes(raw) for raw in msgspec.json.decode(text, type=list[msgspec.Raw])]
+        except msgspec.DecodeError:
+            with pytest.raises(msgspec.DecodeError):
+                news(before, text)
+            continue
+        new = news(before, text)
+        assert new.items == items(text)
+        assert new.items.cut(0, len(new.items)) == plain
+        known = before.cut(0, len(before))
+        between = [bytes(raw) for raw in new.between]
+        assert known[: new.same] + between + known[len(known) - new.rest :] == plain
+        before = new.items
 
 
 def entry(id: str, port: int) -> dict[str, Any]:

@@ -146,6 +146,8 @@ async def test_long_answers_are_whole_whether_they_grow_or_shrink(
         agent.say(body)
         answer = await backend.clients[0].health(Query("users"))
         assert answer.body == body.encode()
+        # No room is made any more for one that has become short.
+        assert bool(backend._transport._long) == (size > 1_000)
 
 
 async def test_connections_are_pooled(agent: FakeAgent, backend: ConsulBackend) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ from asyncsd import ProtocolError, Query, Reply, UnreachableError
 from asyncsd.backends._shared import _http
 from asyncsd.backends.etcd2 import Etcd2Backend, _stream
 from asyncsd.backends.etcd2._answers import UnavailableError
-from asyncsd.backends.etcd2._backend import READS
+from asyncsd.backends.etcd2._backend import READS, WAITS
 from asyncsd.testing import FakeClock
 from tests.support.fake_agent import Asked, FakeAgent
 
@@ -27,6 +28,7 @@ class FakeEtcd(FakeAgent):
         self.polls: asyncio.Queue[tuple[Asked, asyncio.Future[bytes]]] = asyncio.Queue()
         self.at_once: list[web.Response | bytes] = []
         self.probes = 0
+        self.nodes: list[dict[str, Any]] = []
         self.handle = self._serve
 
     async def _serve(self, asked: Asked) -> web.StreamResponse:
@@ -37,7 +39,9 @@ class FakeEtcd(FakeAgent):
             body = b"{}" if self.has_leader else b'{"message":"During election"}'
             return web.Response(status=200 if self.has_leader else 503, body=body)
         if ("wait", "true") not in asked.query:
-            return web.json_response({"node": {"key": "/services", "dir": True}}, headers=headers)
+            return web.json_response(
+                {"node": {"key": "/services", "dir": True, "nodes": self.nodes}}, headers=headers
+            )
         if self.at_once and isinstance(answer := self.at_once.pop(0), web.Response):
             return answer
         response = web.StreamResponse(headers=headers)
@@ -253,6 +257,55 @@ async def test_a_stale_read_without_a_leader_is_made_every_few_seconds(
     waiting = fetch(backend, 10, consistency="stale")
     assert await moved(clock, waiting, 0.5, 20.0) >= 5.0
     assert waiting.result().cursor == 10
+
+
+async def test_the_end_of_a_wait_is_a_reading_once_in_a_while_alone(
+    etcd: FakeEtcd, backend: Etcd2Backend, clock: FakeClock
+) -> None:
+    etcd.nodes = [{"key": "/services/users/a", "value": "10.0.0.7:80"}]
+    reply = await result(fetch(backend, None))
+    read: list[int] = []
+    for _ in range(2 * WAITS):
+        known = len(etcd.reads)
+        coming = fetch(backend, 10)
+        await moved(clock, coming, 4.0, 60.0)
+        assert coming.result() == reply
+        read.append(len(etcd.reads) - known)
+    assert read == [*[0] * (WAITS - 1), 1] * 2
+
+
+async def test_the_end_of_a_wait_in_which_nothing_could_be_heard_is_a_reading(
+    etcd: FakeEtcd, backend: Etcd2Backend, clock: FakeClock
+) -> None:
+    etcd.nodes = [{"key": "/services/users/a", "value": "10.0.0.7:80"}]
+    await result(fetch(backend, None))
+    coming = fetch(backend, 10)
+    _, told = await etcd.poll()
+    for _ in range(27):
+        await clock.advance(2.0)
+        await asyncio.sleep(0.01)
+    known = len(etcd.reads)
+    etcd.has_leader = False
+    told.set_result(b"")
+    assert await moved(clock, coming, 0.2, 5.0) < 3.0  # Before this is an error.
+    assert coming.result().instances
+    assert len(etcd.reads) == known + 1
+
+
+async def test_waits_that_began_together_do_not_end_together(
+    etcd: FakeEtcd, backend: Etcd2Backend, clock: FakeClock
+) -> None:
+    await result(fetch(backend, None))
+    waits = [asyncio.create_task(backend.fetch(Query(f"s{number}"), 10)) for number in range(40)]
+    await etcd.poll()
+    ended: list[int] = []
+    for _ in range(14):
+        await clock.advance(4.0)
+        await asyncio.sleep(0.05)
+        ended.append(sum(wait.done() for wait in waits))
+    assert ended[9] == 0
+    assert ended[-1] == 40
+    assert max(after - before for before, after in pairwise(ended)) <= 25
 
 
 async def test_it_listens_on_for_a_while_and_ends_when_nobody_waits(

@@ -6,10 +6,13 @@ from contextlib import asynccontextmanager
 from itertools import pairwise
 from typing import Any
 
-from asyncsd import PermissionDeniedError
+import pytest
+
+from asyncsd import PermissionDeniedError, UnreachableError
+from asyncsd.backends._shared._spread import FEW
 from asyncsd.backends.etcd._keys import Keys
 from asyncsd.backends.etcd._messages import Event
-from asyncsd.backends.etcd._watch import DENIED, FEW, Watch
+from asyncsd.backends.etcd._watch import DENIED, Watch
 from asyncsd.testing import FakeClock
 
 KEYS = Keys("services")
@@ -22,6 +25,8 @@ class Silent:
 
     def __init__(self, *, denies: bool = False) -> None:
         self.denies = denies
+        self.dead = False
+        self.silent = False
         self.begun: list[bytes] = []
         self._told = 0
 
@@ -35,16 +40,21 @@ class Silent:
         self.begun.append(key)
         if self.denies and key == KEYS.all.key:
             raise PermissionDeniedError("permission denied")
+        await self.alive()
         yield self
 
     async def readany(self) -> bytes:
-        if self._told < len(self.begun):
+        if self._told < len(self.begun) and not self.silent:
             self._told += 1
             return b'{"result":{"header":{"revision":"1"},"created":true}}\n'
         silence: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
         return await silence
 
     async def alive(self, *_: object) -> None:
+        if self.dead:
+            raise UnreachableError("no answer")
+
+    def avoid(self, _: object) -> None:
         return
 
     def heard(self, _: object) -> None:
@@ -73,6 +83,30 @@ async def test_many_waits_that_began_together_do_not_end_together() -> None:
     assert ended[-1] == 60
     assert max(after - before for before, after in pairwise(ended)) <= 7 + FEW
     assert len(transport.begun) == FEW + 2  # Silent for long, the shared one was begun anew.
+    await watch.aclose()
+
+
+@pytest.mark.parametrize("dead", [False, True])
+async def test_the_end_of_a_wait_says_that_nothing_changed_only_where_it_was_heard(dead: bool) -> None:
+    transport, clock, watch = parts()
+    waits = begin(watch, FEW + 10, wait=12.0)
+    await clock.settle()
+    transport.dead = dead
+    for _ in range(12):
+        await clock.advance(1.0)
+    told = [wait.result() for wait in waits]
+    assert told[:FEW] == [None] * FEW
+    assert told[FEW:] == [None if dead else []] * 10
+    await watch.aclose()
+
+
+async def test_a_wait_that_ends_before_the_watch_stands_says_nothing() -> None:
+    transport, clock, watch = parts()
+    transport.silent = True
+    waits = begin(watch, FEW + 10, wait=4.0)
+    await clock.settle()
+    await clock.advance(4.0)
+    assert [wait.result() for wait in waits] == [None] * (FEW + 10)
     await watch.aclose()
 
 

@@ -1,20 +1,29 @@
 """ZooKeeperBackend without a server: what it takes, what it refuses, what stands in its nodes."""
 
+import asyncio
 import logging
 import sys
+import threading
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from kazoo.protocol.states import Callback
 
 from asyncsd import BadRequestError, ClosedError, Discovery, Instance, Meta, Query, Record
+from asyncsd._clock import LoopClock
 from asyncsd.backends import from_url
 from asyncsd.backends.zookeeper import ZooKeeperBackend
 from asyncsd.backends.zookeeper._address import node_name, parse_addresses, parse_path, plain_name
 from asyncsd.backends.zookeeper._codec import decode, encode
+from asyncsd.backends.zookeeper._kazoo import Settings, _make_handler, load
 from asyncsd.backends.zookeeper._log import KazooLog
+from asyncsd.backends.zookeeper._session import Session, _deliver
+from asyncsd.backends.zookeeper._threads import Submitter
 
 
 def shown(hosts: Any) -> list[str]:
@@ -264,3 +273,83 @@ def test_kazoos_log_is_ours_at_debug_and_holds_no_secret(caplog: pytest.LogCaptu
     assert {record.levelno for record in caplog.records} == {logging.DEBUG}
     assert {record.name for record in caplog.records} == {"asyncsd.zookeeper.kazoo"}
     assert log.trouble == "Connection dropped: refused"
+
+
+def test_an_answer_is_told_in_the_thread_that_sets_it_whether_it_is_asked_for_before_or_after() -> None:
+    handler = _make_handler(load())
+    for value in (7, KeyError("none")):
+        for early in (True, False):
+            told: list[tuple[Any, int]] = []
+
+            def tell(result: Any, told: list[tuple[Any, int]] = told) -> None:
+                got = result.value if result.successful() else result.exception
+                told.append((got, threading.get_ident()))
+
+            answer = handler.async_result()
+            if early:
+                answer.then(tell)
+            setting = answer.set_exception if isinstance(value, Exception) else answer.set
+            thread = threading.Thread(target=setting, args=(value,))
+            thread.start()
+            thread.join()
+            if not early:
+                answer.then(tell)
+            assert told == [(value, thread.ident if early else threading.get_ident())]
+
+
+def test_a_watch_is_told_in_the_thread_that_reads_it() -> None:
+    handler, told = _make_handler(load()), list[tuple[str, int]]()
+    for kind in ("watch", "session"):
+        handler.dispatch_callback(
+            Callback(kind, lambda event: told.append((event, threading.get_ident())), (kind,))
+        )
+    assert told == [("watch", threading.get_ident())]  # The other waits for kazoo's own thread.
+
+
+async def test_answers_that_are_told_twice_or_at_once_count_once() -> None:
+    """kazoo's thread may set an answer while another asks to be told of it."""
+
+    class Twice:
+        def __init__(self, value: Any) -> None:
+            self.value = value
+            self.exception = None
+
+        def successful(self) -> bool:
+            return True
+
+        def then(self, callback: Any) -> None:
+            callback(self)
+            callback(self)
+
+    class Late(Twice):
+        def then(self, callback: Any) -> None:
+            threading.Timer(0.1, super().then, (callback,)).start()
+
+    def lost() -> None:
+        return
+
+    session = Session(
+        Settings((), 2.0, None, None, None),
+        where="zk",
+        timeout=5.0,
+        connect_timeout=1.0,
+        clock=LoopClock(),
+        lost=lost,
+    )
+    session._connected.set()
+    client: Any = SimpleNamespace(kazoo=None)
+    session._client, session._submitter = client, Submitter()
+    try:
+        starts: list[tuple[str, Any]] = [("a", lambda _: Twice(1)), ("b", lambda _: Late(2))]
+        assert await session.run([*starts, ("c", lambda _: Twice(None))]) == [1, 2, None]
+    finally:
+        session._submitter.stop()
+
+
+def test_an_answer_for_a_loop_that_has_ended_is_dropped() -> None:
+    loop = asyncio.new_event_loop()
+    loop.close()
+    answer = _make_handler(load()).async_result()
+    answer.then(partial(_deliver, loop, list[Any]().insert, 0))
+    answer.set(7)
+    assert answer.value == 7
