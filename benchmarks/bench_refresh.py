@@ -24,7 +24,7 @@ CHANGES = 3
 PACE = 0.15
 """Seconds between two changes: a watch leaves 0.12 between the starts of two fetches."""
 FLOOR, PEER = "bare loop", "go-kit"
-OURS = ("asyncsd, aio", "asyncsd, direct")
+OURS: tuple[str, ...] = ("asyncsd, aio", "asyncsd, direct")
 WHO = (FLOOR, *OURS, PEER, "python-consul2", "py-consul")
 LIBRARIES = ("python-consul2", "py-consul")
 """These two have their turn in each third round only, for they are slow and have no goal."""

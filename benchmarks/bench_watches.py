@@ -29,7 +29,7 @@ WATCHES, INSTANCES = 500, 5
 SERVICE = "watched"
 ALL = ("--max-watches", str(WATCHES + 100))
 FLOOR, PEER, DEFAULT = "bare loop", "go-kit", "asyncsd, default"
-OURS = ("asyncsd, aio", "asyncsd, direct")
+OURS: tuple[str, ...] = ("asyncsd, aio", "asyncsd, direct")
 WHO: Mapping[str, tuple[str, Sequence[str]]] = {
     FLOOR: (FLOOR, ()),
     **{name: (name, ALL) for name in OURS},
