@@ -22,7 +22,7 @@ log = logging.getLogger("asyncsd.consul")
 
 REMEMBERED = 20_000
 """How many items, of all queries together, are remembered at most beyond those of the query just asked."""
-SHARED = 10_000
+SHARED = 1_000
 """How many tags, metas and names, which instances have in common, are held to be had again."""
 LONG = 65_536
 """Bytes of an answer that are kept, to compare with the next one's; of a shorter one's items, digests."""
