@@ -289,6 +289,11 @@ class Balancer(Generic[T]):
         return self._pool.values()
 
     @property
+    def classify(self) -> Classify | None:
+        """What says whether an exception counts as a failure; None where each does."""
+        return self._classify
+
+    @property
     def closed(self) -> bool:
         """Whether it is closed for good: by `aclose`, with its watch, or by a bug."""
         return self._pool.closed

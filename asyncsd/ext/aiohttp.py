@@ -243,7 +243,7 @@ def balanced(
         tried: tuple[Instance, ...] = ()
         errors: tuple[Exception, ...] = ()
         try:
-            begun = balancer.begin()
+            begun = balancer.begin() if balancer.classify is None else None
         except (ClosedError, NoInstances):
             begun = None
         while True:

@@ -249,6 +249,25 @@ class TestBalanced:
         loads = {load.instance.id: load for load in sd.balancer("users").statistics().loads}
         assert (loads[bad].latency or 0.0) > 0.5, "a fast failure counts as a slow call"
 
+    async def test_a_balancer_with_a_classify_of_its_own_asks_it_what_counts(
+        self, sd: Discovery[Any]
+    ) -> None:
+        asked: list[Exception] = []
+        # As the one of `balanced` is, so it is the same.
+        users = sd.balancer("users", classify=lambda error: bool(asked.append(error)))
+        dead = Instance(id="dead", service="users", host="127.0.0.1", port=unused_port())
+        for id in ("s1", "s2"):
+            sd.backend.remove(id)
+        sd.backend.put(dead)
+        while {each.id for each in users.instances} != {"dead"}:
+            await asyncio.sleep(0)
+        async with aiohttp.ClientSession(middlewares=(sd_aiohttp.balanced(sd, retry=None),)) as session:
+            with pytest.raises(aiohttp.ClientConnectorError):
+                await session.get("http://users/")
+        assert [type(error) for error in asked] == [aiohttp.ClientConnectorError]
+        (load,) = users.statistics().loads
+        assert (load.latency or 0.0) < 0.5, "what doesn't count is no slow call"
+
     async def test_the_load_lasts_until_the_response_is_released(
         self, sd: Discovery[Any], session: Any, servers: list[Server]
     ) -> None:
