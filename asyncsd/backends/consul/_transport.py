@@ -119,7 +119,7 @@ class Transport:
             # What waits leaves half of a limited pool to the rest: a heartbeat must never queue behind it.
             limits = [limit for limit in (connector.limit, connector.limit_per_host) if limit]
             max_watches = min([max_watches, *(max(1, limit // 2) for limit in limits)])
-        self.slots = Slots(max_watches, clock=clock)
+        self.slots: Slots = Slots(max_watches, clock=clock)
         self._reads = asyncio.Semaphore(READS)
         self._answers = 0
         self._long: dict[str, int] = {}
