@@ -107,8 +107,9 @@ async def test_an_agent_killed_and_back_empty_costs_no_call_and_has_all_again(
                     assert isinstance(event.error, UnreachableError)
                     assert event.age is not None
                 await asyncio.sleep(10.0)
-            # A probe a second from all watches and registrations together, and the three's heartbeats.
-            assert len(attempts) <= 16, attempts
+            # A probe a second from all watches and registrations together, and the three's heartbeats. On a
+            # busy machine the time is longer than it was to be.
+            assert len(attempts) <= 7 + attempts[-1] - attempts[0], attempts
             assert all(health.age > 10.0 for health in program.sd.health().watches.values())
             await agent.start()
             recovered = await program.recovered()

@@ -27,6 +27,7 @@ class FakeCatalog:
         self.blind = False
         """Whether the lists of nodes show nothing."""
         self._reading = 0
+        self._checked = 1
         self._moved = asyncio.Event()
         agent.handle = self._handle
 
@@ -45,11 +46,11 @@ class FakeCatalog:
     def check(self, id: str, status: str, service: str = "", *, node: str = "n1") -> None:
         """Write a check; without a service it is the node's own."""
         self.checks[node, id] = (status, service)
-        self._move()
+        self._checked = self._move()
 
     def lose(self) -> None:
         """Start again at a lower index, with what there is."""
-        self.index = 1
+        self.index = self._checked = 1
         self.instances = {key: (name, port, 1) for key, (name, port, _) in self.instances.items()}
         self._move()
 
@@ -83,8 +84,13 @@ class FakeCatalog:
         return web.json_response(self._tell(asked.path), headers=headers)
 
     def _index(self, path: str) -> int:
-        """What a path's answer is as of: of a node's list only its own writes count, as for a wake-up."""
+        """What a path's answer is as of: of a node's list only its own writes count, as for a wake-up.
+
+        Of a state those of any check count.
+        """
         name = unquote(path.rpartition("/")[2])
+        if "health/state" in path:
+            return self._checked
         if "node-services" in path:
             return max([i for (node, _), (*_, i) in self.instances.items() if node == name], default=1)
         if "health/service" in path:

@@ -53,6 +53,8 @@ class _Source:
     hear: Callable[[Answer], set[str]]
     state: str | None = None
     index: int | None = None
+    last: int = 0
+    """Its index in the round before."""
     heard_at: float | None = None
     interval: Interval = field(default_factory=Interval)
 
@@ -125,6 +127,11 @@ class Feed:
         """The time as of which all of its queries have told what there was."""
         return min((source.heard_at or 0.0 for source in self._sources.values()), default=0.0)
 
+    @property
+    def lag(self) -> float:
+        """Seconds it may take to tell of a write: for a sweep that was on its way, and for the next."""
+        return 3 * len(self.known.nodes) / SWEEP_RATE if self._sweeping else 0.0
+
     def mark(self) -> Mark:
         """To be taken before a service is read."""
         return Mark(self.marks.now, tuple(self._told_of.values()))
@@ -192,7 +199,9 @@ class Feed:
             state: _Source(f"/v1/health/state/{state}", partial(self.known.hear_state, state), state)
             for state in STATES
         }
-        self._sources = {"nodes": nodes, **states}
+        before, self._sources = self._sources, {"nodes": nodes, **states}
+        for name, source in self._sources.items():
+            source.last = (before[name].index or before[name].last) if name in before else 0
         self._following = {}
         try:
             await self._turn(nodes)
@@ -250,9 +259,9 @@ class Feed:
         changed = source.hear(answer)
         ahead = self._catch_up(source.state, index) if source.state is not None else set[str]()
         source.index = index
-        if before is not None and index < before:
+        if index < (before or source.last):
             # The agent has lost its data, or got other data: what it tells now may be another's.
-            source.index = None
+            source.index, source.last = None, 0
             self.marks.mark_all()
         elif changed or ahead:
             self.marks.mark(changed | ahead)

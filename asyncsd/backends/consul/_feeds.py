@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import math
 from collections import Counter
 from collections.abc import Awaitable, Callable, Generator, Mapping
 from contextlib import contextmanager
@@ -26,7 +27,9 @@ T = TypeVar("T")
 
 START = 5.0
 """How many seconds a query waits for a feed that starts, before it takes a slot after all: as for a turn."""
-LOOK, LOOKS, FEWER = 5.0, 2, 0.8
+MANY = 0.9
+"""A feed starts once more than this part of the slots is wanted: the rest is for what reads meanwhile."""
+LOOK, LOOKS, FEWER = 5.0, 2, 0.7
 """A feed ends after so many looks, so many seconds apart, that find this part of the slots enough."""
 FIRST_REST, MOST_REST = 1.0, 60.0
 """The seconds until the next feed after one that failed: doubled, unless one lived as long as the most."""
@@ -154,7 +157,7 @@ class Feeds:
         limit = self._slots.limit
         rest = self._rests.get(place)
         return (
-            self._wanted() > limit
+            self._wanted() > math.ceil(MANY * limit)
             and self._asking[place] * LARGE >= limit
             and (rest is None or self._clock.time() >= rest.until)
         )

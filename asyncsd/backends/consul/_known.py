@@ -57,7 +57,7 @@ class Known:
     def __init__(self) -> None:
         self._of_node: dict[str, dict[str, tuple[str, int]]] = {}
         self._failing: dict[str, dict[tuple[str, str], str]] = {}
-        self._names: dict[str, list[str] | None] = {}
+        self._names: dict[str, list[str] | None] | None = None
         self._well: dict[str, dict[tuple[str | None, str], int] | None] | None = None
         """Of each service when its instances, or their nodes, were written last; None where a check fails."""
         self.nodes: dict[str, int] = {}
@@ -99,9 +99,14 @@ class Known:
         return services | self._on({node for (node, _), service in moved if not service})
 
     def hear_names(self, answer: Answer) -> set[str]:
-        """Of /v1/catalog/services: those that came or went, or have other tags."""
+        """Of /v1/catalog/services: those that came or went, or have other tags; of the first answer, none.
+
+        The nodes' lists tell of the same, later: names that weren't heard before are no news.
+        """
         names = _decode(_names.decode, answer, "an object of services")
         before, self._names = self._names, names
+        if before is None:
+            return set()
         return {
             name
             for name in names.keys() | before.keys()

@@ -7,18 +7,24 @@ from asyncsd._protocols import Clock
 
 __all__ = ["Marks"]
 
+MOST = 10_000
+"""How many services' last changes are remembered beside those that are waited for."""
+
 
 class Marks:
     """Counts changes, and remembers each service's last.
 
     Whoever reads a service notes `now` before, and waits afterwards for a later change: none is lost,
-    whenever it comes. A change that was read already is told once more at worst.
+    whenever it comes. A change that was read already is told once more at worst. Names may come and go for
+    months: once they are many, those that nobody waits for are forgotten, and count as changed by then.
     """
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._last: dict[str, int] = {}
         self._all = 0
+        self._forgotten = 0
+        """What isn't remembered may have changed up to here."""
         self._waiting: dict[str, dict[asyncio.Future[None], None]] = {}
         self.now = 0
 
@@ -31,6 +37,9 @@ class Marks:
         for service in services:
             self._last[service] = self.now
             self._wake(service)
+        if len(self._last) > MOST + 2 * len(self._waiting):
+            self._last = {name: self._at(name) for name in self._waiting}
+            self._forgotten = self.now
 
     def mark_all(self) -> None:
         """Any of them may have changed: those that wait are woken in the order of their coming."""
@@ -45,7 +54,10 @@ class Marks:
 
     def changed(self, service: str, since: int) -> bool:
         """Whether `service` may have changed since `now` was this."""
-        return max(self._all, self._last.get(service, 0)) > since
+        return max(self._all, self._at(service)) > since
+
+    def _at(self, service: str) -> int:
+        return self._last.get(service, self._forgotten)
 
     async def wait(self, service: str, since: int, seconds: float) -> bool:
         """Wait for a change of `service` later than `since`, for so long; whether there was one."""

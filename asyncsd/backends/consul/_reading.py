@@ -74,7 +74,8 @@ class Reader:
         place = Place(client, wanted.datacenter)
         with self._feeds.asking(place):
             if cursor is None or cursor.client is not client:
-                feed = self._feeds.live(place, wanted)
+                # Another server may be behind what the feed has told of already.
+                feed = None if wanted.consistency == "stale" else self._feeds.live(place, wanted)
                 return await self._read(place, query, wanted, feed, None)
             while True:
                 feed = await self._feeds.feed(place, wanted)
@@ -100,6 +101,9 @@ class Reader:
         self, feed: Feed, place: Place, query: Query, wanted: Query, cursor: Cursor
     ) -> Reply | None:
         """What there is once the feed has told of a change; None where it can't be waited on any more."""
+        if wanted.consistency == "stale":
+            # The server that answers may be behind the one that has told of a change, or of several.
+            wanted = replace(wanted, consistency="default", max_stale=None)
         heard = cursor.heard
         if heard is None or heard.feed is not feed:
             heard = self._as_heard(feed, query, cursor)
@@ -116,18 +120,13 @@ class Reader:
         if feed.ended.is_set():
             return None
         now = self._clock.time()
-        if not told and heard.unknown is not None and now - heard.unknown > GRACE:
+        if not told and heard.unknown is not None and now - heard.unknown > GRACE + feed.lag:
             self._feeds.is_blind(place, query.service)
             return None
         if not told and heard.unknown is None and now < heard.until and feed.heard_at >= heard.at:
             return _again(cursor, replace(heard, at=now))
         async with feed.reads:
-            reply = await self._read(place, query, wanted, feed, cursor, told=told)
-            if told and wanted.consistency == "stale" and (reply.index or 0) <= cursor.position:
-                # The server that answered may not know yet what another has told of.
-                fresh = replace(wanted, consistency="default", max_stale=None)
-                reply = await self._read(place, query, fresh, feed, cursor)
-            return reply
+            return await self._read(place, query, wanted, feed, cursor, told=told)
 
     async def _read(
         self,

@@ -244,12 +244,24 @@ async def test_watches_that_hold_a_query_each_move_when_a_feed_is_there(
         await eventually(lambda: catalog.held.total() == MOST)
         assert not feeds(backend)
         more = [Watch(backend, Query(f"s{number}")) for number in (10, 11)]
-        await eventually(lambda: waiting(backend) == MOST + 2, 1.0)  # A turn would take three seconds.
+        await eventually(lambda: waiting(backend) == MOST + 2, 2.5)  # A turn would take three seconds.
         await eventually(lambda: catalog.held.total() == 4)
         catalog.put("s3", port=83)
         await eventually(lambda: watches[3].ports == [83])
         for watch in more:
             watch.task.cancel()
+
+
+@pytest.mark.parametrize(("count", "fed"), [(18, False), (19, True)])
+async def test_it_starts_while_there_is_room_for_what_reads(
+    agent: FakeAgent, catalog: FakeCatalog, count: int, *, fed: bool
+) -> None:
+    async with watched(
+        ConsulBackend(agent.url, client="direct", max_watches=20), count, live=False
+    ) as watches:
+        await asyncio.sleep(0.3)
+        assert bool(feeds(watches[0].backend)) is fed
+        assert catalog.held.total() == (4 if fed else count)
 
 
 async def test_what_the_feed_knows_to_hold_is_not_read_again(agent: FakeAgent, catalog: FakeCatalog) -> None:
@@ -304,6 +316,24 @@ async def test_a_feed_that_is_cut_begins_anew_and_loses_no_change(
         await eventually(lambda: "the feed of changes begins anew" in caplog.text)
         assert [len(watch.replies) for watch in watches[5:]] == before[5:]
         assert not any(watch.task.done() for watch in watches)
+
+
+async def test_data_that_was_lost_while_a_feed_was_cut_is_noticed(
+    agent: FakeAgent, catalog: FakeCatalog
+) -> None:
+    """What comes after may have the same indexes by chance: as of an agent that starts over."""
+    backend = backend_of(agent)
+    async with watched(backend) as watches:
+        await eventually(lambda: catalog.held.total() == 4)
+        before = [len(watch.replies) for watch in watches]
+        catalog.index -= 10
+        for key, (name, _, index) in catalog.instances.items():
+            catalog.instances[key] = name, 91, index
+        for request in agent.requests:
+            if request.path == FEED and request.transport is not None:
+                request.transport.close()
+        await eventually(lambda: all(watch.ports == [91] for watch in watches))
+        assert all(len(watch.replies) > many for watch, many in zip(watches, before, strict=True))
 
 
 async def test_a_refused_connection_of_a_feed_is_tried_again(agent: FakeAgent, catalog: FakeCatalog) -> None:
@@ -422,10 +452,12 @@ async def test_unchanged_for_their_wait_they_come_back_without_a_request(
         assert len({asked.path for asked in agent.asked if "health/service" in asked.path}) < 10
 
 
-async def test_a_stale_answer_to_a_change_is_asked_for_again_by_default(
+async def test_a_server_that_is_behind_hides_no_change_from_a_stale_watch(
     agent: FakeAgent, catalog: FakeCatalog
 ) -> None:
     async with watched(backend_of(agent), consistency="stale") as watches:
+        catalog.put("s6", port=85)
+        catalog.put("s7", port=87)
         behind = dict(catalog.instances)
 
         def late(asked: Asked) -> web.Response | None:
@@ -437,8 +469,13 @@ async def test_a_stale_answer_to_a_change_is_asked_for_again_by_default(
             return None
 
         catalog.refused = late
-        catalog.put("s6", port=86)
+        catalog.put("s6", port=86)  # The second change: that server knows of the first.
         await eventually(lambda: watches[6].ports == [86])
+        catalog.put("s7", port=88)
+        await eventually(lambda: watches[7].ports == [88])
+        one = Watch(watches[0].backend, Query("s7", consistency="stale", tags=("v1",)))
+        await eventually(lambda: one.ports == [88])  # It begins after the feed has told of the change.
+        one.task.cancel()
 
 
 async def test_a_filter_about_checks_keeps_a_query_of_its_own(agent: FakeAgent, catalog: FakeCatalog) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from asyncsd import Instance, ProtocolError
-from asyncsd.backends.consul import Answer
+from asyncsd.backends.consul import Answer, _marks
 from asyncsd.backends.consul._budget import BYTE, EACH, LEAST, MOST, MOST_IDLE, Budget, Interval
 from asyncsd.backends.consul._known import Known
 from asyncsd.backends.consul._marks import Marks
@@ -36,6 +36,28 @@ async def test_a_change_between_the_mark_and_the_wait_is_not_lost() -> None:
     assert await marks.wait("users", before, 55.0)
     assert not marks.changed("users", marks.now)
     assert not marks.changed("orders", before)
+
+
+async def test_names_that_come_and_go_are_forgotten_and_no_change_of_theirs_is_lost(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(_marks, "MOST", 10)
+    marks = Marks(FakeClock())
+    marks.mark({"users"})
+    marks.mark({"orders"})
+    before = marks.now
+    waiting = asyncio.create_task(marks.wait("users", before, 55.0))
+    await asyncio.sleep(0)
+    for number in range(1000):
+        marks.mark({f"job-{number}"})
+        assert len(marks._last) <= 12
+    assert not waiting.done()
+    assert not marks.changed("users", before)
+    assert marks.changed("users", 0)
+    assert marks.changed("job-990", before)
+    assert marks.changed("job-0", before)
+    assert not marks.changed("job-0", marks.now)
+    waiting.cancel()
 
 
 async def test_all_are_woken_in_the_order_of_their_coming() -> None:
@@ -133,7 +155,7 @@ def test_a_check_of_a_node_concerns_all_that_stands_there() -> None:
 
 def test_names_that_come_and_go_or_have_other_tags_are_told() -> None:
     it = Known()
-    assert it.hear_names(answer({"a": ["v1"], "b": [], "c": None})) == {"a", "b", "c"}
+    assert it.hear_names(answer({"a": ["v1"], "b": [], "c": None})) == set()  # No news: they were there.
     assert it.hear_names(answer({"a": ["v1", "v2"], "b": None, "d": []})) == {"a", "c", "d"}
 
 

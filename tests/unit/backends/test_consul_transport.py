@@ -858,6 +858,23 @@ def test_the_direct_client_needs_no_consul_library() -> None:
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
+async def test_so_many_are_read_at_a_time_and_no_more(agent: FakeAgent, client: ClientKind) -> None:
+    answer, reading, most = agent.handle, 0, 0
+
+    async def count(asked: Asked) -> web.StreamResponse:
+        nonlocal reading, most
+        reading += 1
+        most = max(most, reading)
+        await asyncio.sleep(0.02)
+        reading -= 1
+        return await answer(asked)
+
+    agent.handle = count
+    async with ConsulBackend(agent.url, client=client) as backend, asyncio.timeout(10):
+        await asyncio.gather(*(backend.fetch(USERS, None) for _ in range(100)))
+    assert most == 32
+
+
 async def test_reads_that_stand_in_line_have_time_while_it_moves(
     agent: FakeAgent, client: ClientKind, monkeypatch: pytest.MonkeyPatch
 ) -> None:
