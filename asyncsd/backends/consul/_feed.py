@@ -99,12 +99,12 @@ class Feed:
         self._told_of = dict.fromkeys(STATES, 0)
         self._ahead: dict[str, set[str]] = {state: set() for state in STATES}
         self._room_to_read = asyncio.Semaphore(LISTS)
-        self.known = Known()
-        self.marks = Marks(clock)
-        self.reads = asyncio.Semaphore(READS)
-        self.settled = asyncio.Event()
+        self.known: Known = Known()
+        self.marks: Marks = Marks(clock)
+        self.reads: asyncio.Semaphore = asyncio.Semaphore(READS)
+        self.settled: asyncio.Event = asyncio.Event()
         """Set once it is live, and when it has ended without."""
-        self.ended = asyncio.Event()
+        self.ended: asyncio.Event = asyncio.Event()
         self.failure: Exception | None = None
         """What it ended by; None for a cancellation."""
 

@@ -26,7 +26,7 @@ class Marks:
         self._forgotten = 0
         """What isn't remembered may have changed up to here."""
         self._waiting: dict[str, dict[asyncio.Future[None], None]] = {}
-        self.now = 0
+        self.now: int = 0
 
     def __repr__(self) -> str:
         return f"Marks({self.now} changes, {len(self._waiting)} services waited for)"
