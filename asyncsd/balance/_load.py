@@ -4,12 +4,12 @@ import random
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from itertools import permutations
-from typing import Generic, NamedTuple, Protocol, TypeVar, runtime_checkable
+from typing import Generic, NamedTuple, TypeVar
 
 from asyncsd._models import Instance, identity
 from asyncsd._protocols import Clock
 
-__all__ = ["InstanceLoad", "Load", "LoadTable", "Measuring", "Taking", "least"]
+__all__ = ["InstanceLoad", "Load", "LoadTable", "Taking", "least"]
 
 FEW = 4
 """Up to so many are all compared: two of them by chance leave out the best too often (apache/brpc#3340)."""
@@ -24,13 +24,6 @@ class InstanceLoad(NamedTuple):
     in_flight: int
     latency: float | None
     """The policy's estimate in seconds, None where it has none."""
-
-
-@runtime_checkable
-class Measuring(Protocol):
-    """A Picker that can tell what it measured."""
-
-    def loads(self) -> tuple[InstanceLoad, ...]: ...
 
 
 class Taking(ABC):

@@ -12,7 +12,7 @@ from asyncsd._errors import ClosedError, DiscoveryError, NoInstances
 from asyncsd._models import Event, Instance, Query, Snapshot, identity
 from asyncsd._protocols import Clock, Picker, Policy
 
-from ._load import InstanceLoad, Measuring, Taking
+from ._load import InstanceLoad, Taking
 
 __all__ = ["Pool"]
 
@@ -307,7 +307,9 @@ class Pool(Generic[T]):
 
     def loads(self) -> tuple[InstanceLoad, ...]:
         """What the policy knows of the candidates; nothing of one that keeps no account."""
-        return self.picker.loads() if self.candidates and isinstance(self.picker, Measuring) else ()
+        # Asked for by its name: a Picker that hands on to another what it doesn't have may have it so.
+        loads: Callable[[], tuple[InstanceLoad, ...]] | None = getattr(self.picker, "loads", None)
+        return loads() if self.candidates and loads is not None else ()
 
     def errors(self) -> dict[Instance, Exception]:
         """What the factory last raised, by the instance that has no endpoint for it."""

@@ -783,7 +783,7 @@ async def test_more_watches_than_slots_take_turns_and_a_heartbeat_still_gets_thr
             for answered in itertools.islice(asyncio.as_completed([*more, *watches]), 4):
                 await answered
     await asyncio.gather(*more, *watches, return_exceptions=True)
-    assert most <= 3  # The agent may see a new one before it sees the end of one that was cut short.
+    assert most <= 4  # The agent may see new ones before it sees the end of the two that were cut short.
     assert waits - {"55s"}
     assert len(waits) > 1
 
