@@ -332,7 +332,6 @@ class Bench:
                 {kind: spread(took[kind]) for kind in KINDS},
                 unit="ms",
                 by="median",
-                columns="least, median, p99",
                 limits=limits if way == "feed" else {},
             )
         if self.used:

@@ -110,16 +110,14 @@ def add(report: Report, turns: Mapping[str, Sequence[Turn]]) -> None:
 
     floors = {row: FLOOR for row in turns if row != FLOOR}
     title = f"{WATCHES} watches"
-    ready = dict.fromkeys(OURS, READY)
-    memory = dict.fromkeys(OURS, MEMORY)
-    closing = dict.fromkeys((*OURS, DEFAULT), CLOSE)
+    judged = (*OURS, DEFAULT)
     report.add(
         f"{title}, memory",
         figures(lambda turn: turn.kilobytes),
         floors=floors,
         unit="KB a watch",
         by="median",
-        limits=memory,
+        limits=dict.fromkeys(judged, MEMORY),
     )
     report.add(
         f"{title}, ready",
@@ -127,7 +125,7 @@ def add(report: Report, turns: Mapping[str, Sequence[Turn]]) -> None:
         floors=floors,
         unit="s",
         by="median",
-        goals=ready,
+        goals=dict.fromkeys(judged, READY),
     )
     report.add(
         f"{title}, connections", figures(lambda turn: turn.sockets), floors={}, unit="sockets", by="median"
@@ -138,7 +136,7 @@ def add(report: Report, turns: Mapping[str, Sequence[Turn]]) -> None:
         floors=floors,
         unit="ms",
         by="median",
-        limits=closing,
+        limits=dict.fromkeys(judged, CLOSE),
     )
     report.add(
         f"{title}, left after closing",
@@ -146,7 +144,7 @@ def add(report: Report, turns: Mapping[str, Sequence[Turn]]) -> None:
         floors={},
         unit="sockets",
         by="most",
-        limits=dict.fromkeys((*OURS, DEFAULT), 0.0),
+        limits=dict.fromkeys(judged, 0.0),
     )
 
 
