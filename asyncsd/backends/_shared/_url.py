@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 from urllib.parse import parse_qsl
 
-__all__ = ["SECRETS", "SERVERS", "RegistryURL", "flag", "parse_url"]
+__all__ = ["SECRETS", "SERVERS", "TLS_PARAMETERS", "RegistryURL", "flag", "parse_url"]
 
 _NUMBERS: dict[object, str] = {float: "is a number", int: "is a whole number"}
 
@@ -24,14 +24,19 @@ def flag(text: str) -> bool:
     return text.lower() == "true"
 
 
-SERVERS: Mapping[str, Callable[[str], Any]] = {
-    "user": str,
-    "password_file": str,
+TLS_PARAMETERS: Mapping[str, Callable[[str], Any]] = {
     "tls": flag,
     "ca": str,
     "cert": str,
     "key": str,
     "verify": flag,
+}
+"""The parameters of every backend that knows TLS."""
+
+SERVERS: Mapping[str, Callable[[str], Any]] = {
+    "user": str,
+    "password_file": str,
+    **TLS_PARAMETERS,
     "wait": float,
     "timeout": float,
     "connect_timeout": float,

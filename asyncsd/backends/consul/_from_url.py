@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any
 from urllib.parse import unquote
 
-from asyncsd.backends._shared._url import flag, parse_url
+from asyncsd.backends._shared._url import TLS_PARAMETERS, parse_url
 
 from ._backend import ConsulBackend
 
@@ -14,11 +14,7 @@ __all__ = ["from_url"]
 
 _PARAMETERS: dict[str, Callable[[str], Any]] = {
     "token_file": str,
-    "tls": flag,
-    "ca": str,
-    "cert": str,
-    "key": str,
-    "verify": flag,
+    **TLS_PARAMETERS,
     "wait": float,
     "datacenter": str,
     "max_watches": int,

@@ -1,9 +1,9 @@
 """Which services changed, for those that wait for it."""
 
-import asyncio
 from collections.abc import Iterable
 
 from asyncsd._protocols import Clock
+from asyncsd.backends._shared._waiters import Waiters
 
 __all__ = ["Marks"]
 
@@ -25,7 +25,7 @@ class Marks:
         self._all = 0
         self._forgotten = 0
         """What isn't remembered may have changed up to here."""
-        self._waiting: dict[str, dict[asyncio.Future[None], None]] = {}
+        self._waiting: dict[str, Waiters] = {}
         self.now: int = 0
 
     def __repr__(self) -> str:
@@ -36,7 +36,8 @@ class Marks:
         self.now += 1
         for service in services:
             self._last[service] = self.now
-            self._wake(service)
+            if (waiters := self._waiting.get(service)) is not None:
+                waiters.wake()
         if len(self._last) > MOST + 2 * len(self._waiting):
             self._last = {name: self._at(name) for name in self._waiting}
             self._forgotten = self.now
@@ -49,8 +50,8 @@ class Marks:
 
     def wake_all(self) -> None:
         """End all waits."""
-        for service in self._waiting:
-            self._wake(service)
+        for waiters in self._waiting.values():
+            waiters.wake()
 
     def changed(self, service: str, since: int) -> bool:
         """Whether `service` may have changed since `now` was this."""
@@ -63,21 +64,12 @@ class Marks:
         """Wait for a change of `service` later than `since`, for so long; whether there was one."""
         if self.changed(service, since):
             return True
-        woken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.setdefault(service, {})[woken] = None
+        waiters = self._waiting.get(service)
+        if waiters is None:
+            waiters = self._waiting[service] = Waiters(self._clock)
         try:
-            async with self._clock.timeout(seconds):
-                await woken
-        except TimeoutError:
-            pass
+            await waiters.wait(seconds)
         finally:
-            waiting = self._waiting[service]
-            del waiting[woken]
-            if not waiting:
+            if not waiters:
                 del self._waiting[service]
         return self.changed(service, since)
-
-    def _wake(self, service: str) -> None:
-        for woken in self._waiting.get(service, ()):
-            if not woken.done():
-                woken.set_result(None)

@@ -20,6 +20,7 @@ from asyncsd.backends._shared._lifetime import Lifetime
 from asyncsd.backends._shared._local import LocalHost
 from asyncsd.backends._shared._refusals import refuse_checks, refuse_unknown
 from asyncsd.backends._shared._tls import TLS, File
+from asyncsd.backends._shared._waiters import Waiters
 
 from ._address import join, node_name, parse_addresses, parse_path
 from ._catalog import Catalog
@@ -27,7 +28,6 @@ from ._entry import Entry, remove
 from ._kazoo import Settings
 from ._session import Session
 from ._threads import tell
-from ._waiters import Waiters
 
 __all__ = ["ZooKeeperBackend"]
 

@@ -8,12 +8,12 @@ from asyncsd._errors import PermissionDeniedError
 from asyncsd._models import Names, Query, Reply
 from asyncsd._protocols import Clock
 from asyncsd._tasks import TaskOwner
+from asyncsd.backends._shared._waiters import Waiters
 
 from ._address import join, node_name, plain_name
 from ._session import Session
 from ._threads import tell
 from ._view import Folder, Service, Source
-from ._waiters import Waiters
 
 __all__ = ["Catalog"]
 

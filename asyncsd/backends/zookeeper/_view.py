@@ -9,12 +9,12 @@ from asyncsd._errors import ClosedError
 from asyncsd._models import Instance
 from asyncsd._protocols import Clock
 from asyncsd._tasks import TaskOwner
+from asyncsd.backends._shared._waiters import Waiters
 
 from ._address import join, plain_name
 from ._codec import decode
 from ._kazoo import Missing
 from ._session import Request, Session
-from ._waiters import Waiters
 
 __all__ = ["Folder", "Service", "Source"]
 
