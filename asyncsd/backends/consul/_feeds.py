@@ -4,8 +4,7 @@ import asyncio
 import logging
 import math
 from collections import Counter
-from collections.abc import Awaitable, Callable, Generator, Mapping
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple, TypeVar
 
@@ -76,16 +75,18 @@ class Feeds:
         """Feeds go over the connections to these; for another client there is none."""
         self._agents = agents
 
-    @contextmanager
-    def asking(self, place: Place) -> Generator[None, None, None]:
-        """Around a fetch: it is one of those that would need a connection."""
+    def enter(self, place: Place) -> None:
+        """A fetch begins: it is one of those that would need a connection.
+
+        No context manager: of thousands that wait, each would hold a generator.
+        """
         self._asking[place] += 1
-        try:
-            yield
-        finally:
-            self._asking[place] -= 1
-            if not self._asking[place]:
-                del self._asking[place]
+
+    def leave(self, place: Place) -> None:
+        """A fetch has ended."""
+        self._asking[place] -= 1
+        if not self._asking[place]:
+            del self._asking[place]
 
     def live(self, place: Place, query: Query) -> Feed | None:
         """The feed that tells of changes to `query`, if there is one by now."""

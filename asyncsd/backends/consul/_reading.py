@@ -72,7 +72,8 @@ class Reader:
         if query.datacenter is None and datacenter is not None:
             wanted = replace(query, datacenter=datacenter)
         place = Place(client, wanted.datacenter)
-        with self._feeds.asking(place):
+        self._feeds.enter(place)
+        try:
             if cursor is None or cursor.client is not client:
                 # Another server may be behind what the feed has told of already.
                 feed = None if wanted.consistency == "stale" else self._feeds.live(place, wanted)
@@ -87,6 +88,8 @@ class Reader:
                     )
                 if reply is not None:
                     return reply
+        finally:
+            self._feeds.leave(place)
 
     def _blocking(
         self, place: Place, query: Query, wanted: Query, cursor: Cursor
