@@ -40,18 +40,33 @@ class Catalog:
             self._changed()
 
     def apply(self, infos: Iterable[Info]) -> None:
-        """Take in the changes of the last minutes, most of which are known."""
+        """Take in the changes of the last minutes, most of which are known, and some may be outdated."""
         changed = False
         for info in infos:
             key = (info.app, info.id)
+            known = self._known.get(key)
             kind, info.action_type = info.action_type, None
+            if known is not None and known.last_updated_timestamp > info.last_updated_timestamp:
+                continue
             if kind == "DELETED":
                 changed |= self._known.pop(key, None) is not None
-            elif self._known.get(key) != info:
+            elif known != info:
                 self._known[key] = info
                 changed = True
         if changed:
             self._changed()
+
+    def differing(self, infos: Iterable[Info]) -> tuple[tuple[str, str], Info | None] | None:
+        """An instance of which a whole list says something else than what is known, and what it says.
+
+        The application and the id; None in place of what it says where it doesn't have the instance.
+        """
+        told = {(info.app, info.id): info for info in infos}
+        for key in (*told, *self._known):
+            known, info = self._known.get(key), told.get(key)
+            if known is None or info is None or known.last_updated_timestamp != info.last_updated_timestamp:
+                return key, info
+        return None
 
     def forget(self) -> None:
         """What comes next is to be doubted where it lacks something."""

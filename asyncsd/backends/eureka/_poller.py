@@ -4,13 +4,14 @@ import asyncio
 from collections.abc import Callable
 from typing import TypeVar
 
-from asyncsd._errors import ClosedError
+from asyncsd._errors import BackendError, ClosedError
 from asyncsd._protocols import Clock
 from asyncsd._tasks import TaskOwner
 
 from ._answers import AbsentError, ForbiddenError, UnavailableError
 from ._catalog import Catalog
-from ._messages import Applications, Info, Listing
+from ._codec import segment
+from ._messages import Applications, Info, Listing, Stamped
 from ._servers import Server
 from ._transport import Transport
 
@@ -22,6 +23,10 @@ FRESH = 1.0
 """Seconds for which a list is good enough for whoever asks: the servers' own are up to 30 s old."""
 COMPLETE = 120.0
 """Seconds after which changes may lack some: the servers keep those of the last three minutes."""
+SETTLED = 4
+"""Intervals without a change after which the servers' caches are doubted."""
+CACHED = 30.0
+"""Seconds between two looks of a server at its caches, with its usual settings."""
 MANY = 500
 """Instances that are decoded off the loop: it takes some 20 µs for each."""
 
@@ -31,6 +36,10 @@ class Poller:
 
     That asks for the changes of the last minutes, and for the whole list where these don't lead to the state
     that the server counts, where they come from another server than before, and where too long lies between.
+
+    A server answers from caches. What changes while it makes an answer is missing there, with nothing to
+    show it, until something else changes or three minutes have passed (google/guava#1881). So once it is
+    quiet after a change, the whole list, which is cached for itself, is compared.
     """
 
     def __init__(self, transport: Transport, catalog: Catalog, *, clock: Clock, interval: float) -> None:
@@ -50,6 +59,10 @@ class Poller:
         self._heard: Server | None = None
         """The server that the catalog is from."""
         self._server_version = 0
+        self._settled: Applications | None = None
+        """The changes that led to what is known: an answer that is the same has no news."""
+        self._compare_at = float("inf")
+        self._gap = 0.0
 
     async def aclose(self) -> None:
         """End the polling."""
@@ -128,6 +141,7 @@ class Poller:
             self._poll = None
         self._failed, self._heard_at = False, self._clock.time()
         if (self._catalog.epoch, self._catalog.version) != before:
+            self._compare_in(SETTLED * self._interval)
             self._tell(None)
         return None
 
@@ -141,10 +155,19 @@ class Poller:
         is_known = self._heard == server and self._clock.time() - self._heard_at < COMPLETE
         if is_known and not self._whole:
             changes = await self._changes(server)
-            if changes is not None:
-                self._catalog.apply(await _infos(changes))
-                if self._catalog.hashcode == changes.hashcode:
-                    return
+            if changes is not None and await self._lead_on(changes):
+                if self._clock.time() >= self._compare_at:
+                    await self._compare(server)
+                return
+        infos = await self._all(server)
+        if self._heard != server:
+            if self._heard is not None:
+                self._catalog.forget()  # It may not know yet, or any more, what the other knew.
+            self._heard, self._server_version = server, 0
+        self._catalog.replace(infos)
+        self._settled, self._whole = None, False
+
+    async def _all(self, server: Server) -> list[Info]:
         try:
             listing = await self._transport.get(server, "/apps", Listing)
         except AbsentError as exc:
@@ -153,13 +176,43 @@ class Poller:
                 url=exc.url,
                 status=404,
             ) from exc
-        infos = await _infos(listing.applications)
-        if self._heard != server:
-            if self._heard is not None:
-                self._catalog.forget()  # It may not know yet, or any more, what the other knew.
-            self._heard, self._server_version = server, 0
-        self._catalog.replace(infos)
-        self._whole = False
+        return await _infos(listing.applications)
+
+    async def _lead_on(self, changes: Applications) -> bool:
+        """Whether what is known is by these changes what the server counts."""
+        if changes != self._settled:
+            self._catalog.apply(await _infos(changes))
+            if self._catalog.hashcode != changes.hashcode:
+                return False
+            self._settled = changes
+        return True
+
+    async def _compare(self, server: Server) -> None:
+        """Compare what the changes led to with the whole list: where they differ, one of both is outdated.
+
+        Which one, the server's answer for an instance tells, since that comes from no cache.
+        """
+        infos = await self._all(server)
+        differing = self._catalog.differing(infos)
+        if differing is not None:
+            (app, id), listed = differing
+            if await self._updated(server, app, id) == (listed and listed.last_updated_timestamp):
+                self._catalog.replace(infos)
+        # The caches of a server with its usual settings may be older than a few short intervals.
+        self._compare_in(self._gap * SETTLED if self._gap < CACHED else float("inf"))
+
+    def _compare_in(self, gap: float) -> None:
+        self._gap, self._compare_at = gap, self._clock.time() + gap
+
+    async def _updated(self, server: Server, app: str, id: str) -> int | None:
+        """When the server last took a change of an instance: None where it has none, -1 where it fails."""
+        try:
+            told = await self._transport.get(server, f"/apps/{segment(app)}/{segment(id)}", Stamped)
+        except AbsentError:
+            return None
+        except BackendError:
+            return -1
+        return told.instance.last_updated_timestamp
 
     async def _changes(self, server: Server) -> Applications | None:
         """The changes of the last minutes; None where they don't lead on from what is known."""

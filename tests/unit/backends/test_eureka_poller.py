@@ -11,7 +11,6 @@ from asyncsd import Discovery, Instance, ProtocolError, Query, UnreachableError
 from asyncsd.backends.eureka import EurekaBackend
 from asyncsd.backends.eureka._answers import AbsentError, ForbiddenError, UnavailableError
 from asyncsd.backends.eureka._catalog import Catalog
-from asyncsd.backends.eureka._messages import Listing
 from asyncsd.backends.eureka._poller import Poller
 from asyncsd.backends.eureka._servers import Server
 from asyncsd.testing import FakeClock
@@ -30,10 +29,14 @@ class Servers:
         self.version = 1
         self.errors: dict[str, Exception] = {}
         self.held: asyncio.Event | None = None
+        self.cached: dict[str, dict[str, Any]] = {}
+        self.updates = 0
 
     def put(self, id: str, *, told: bool = True, **values: Any) -> None:
         """Have an instance; a change that isn't `told` is missed by those who ask for changes."""
+        self.updates += 1
         self.instances[id] = {
+            "lastUpdatedTimestamp": str(self.updates),
             "instanceId": id,
             "hostName": "h",
             "app": "WEB",
@@ -45,19 +48,32 @@ class Servers:
             self.changes[id] = {**self.instances[id], "actionType": "MODIFIED"}
 
     def remove(self, id: str, *, told: bool = True) -> None:
+        self.updates += 1
         gone = self.instances.pop(id)
         if told:
-            self.changes[id] = {**gone, "actionType": "DELETED"}
+            self.changes[id] = {**gone, "lastUpdatedTimestamp": str(self.updates), "actionType": "DELETED"}
+
+    def cache(self, *paths: str) -> None:
+        """Answer at these paths as now, whatever changes; at none, as things are."""
+        self.cached = {path: self._told(path) for path in paths}
 
     async def ask(self, ask: Any) -> Any:
         return await ask(self.server)
 
-    async def get(self, server: Server, path: str, kind: Any) -> Listing:
+    async def get(self, server: Server, path: str, kind: Any) -> Any:
         self.asked.append(path)
         if self.held is not None:
             await self.held.wait()
         if path in self.errors:
             raise self.errors[path]
+        told = self.cached.get(path) or self._told(path)
+        return msgspec.json.decode(msgspec.json.encode(told), type=kind, strict=False)
+
+    def _told(self, path: str) -> dict[str, Any]:
+        if path.startswith("/apps/WEB/"):
+            if (instance := self.instances.get(path.removeprefix("/apps/WEB/"))) is None:
+                raise AbsentError("no")
+            return {"instance": instance}
         is_delta = path.endswith("delta")
         self.version += is_delta
         statuses = [instance["status"] for instance in self.instances.values()]
@@ -68,7 +84,7 @@ class Servers:
                 {"name": "WEB", "instance": list((self.changes if is_delta else self.instances).values())}
             ],
         }
-        return msgspec.json.decode(msgspec.json.encode({"applications": told}), type=Listing, strict=False)
+        return {"applications": told}
 
 
 class Polled:
@@ -171,6 +187,91 @@ async def test_changes_that_do_not_lead_to_the_servers_count_bring_the_whole(
     waiting = polled.wait()
     await polled.clock.advance(INTERVAL)
     assert [instance.id for instance in await waiting] == ["2"]
+
+
+async def test_what_cached_changes_miss_is_seen_once_it_is_quiet(polled: Polled) -> None:
+    """An answer can lack a change that came while it was made, and its count fits (google/guava#1881)."""
+    polled.servers.put("1")
+    await polled.poller.fresh()
+    polled.servers.put("2")
+    polled.servers.cache("/apps/delta")
+    polled.servers.put("3")
+    polled.servers.remove("1")
+    polled.servers.put("2", port={"$": 81, "@enabled": "true"})
+    waiting = polled.wait()
+    await polled.clock.advance(INTERVAL)
+    assert [instance.id for instance in await waiting] == ["1", "2"]
+    polled.asked()
+    waiting = polled.wait()
+    await polled.clock.advance(4 * INTERVAL)
+    assert [(instance.id, instance.port) for instance in await waiting] == [("2", 81), ("3", 80)]
+    assert polled.asked() == [*["/apps/delta"] * 4, "/apps", "/apps/WEB/2"]
+    # The changes that lack it are told on, and undo nothing; nor is the whole list asked for at each poll.
+    waiting = polled.wait()
+    await polled.clock.advance(20 * INTERVAL)
+    assert not waiting.done()
+    assert polled.asked() == [*["/apps/delta"] * 4, "/apps", *["/apps/delta"] * 16]
+    polled.servers.cache()
+    polled.servers.remove("2")
+    await polled.clock.advance(INTERVAL)
+    assert [instance.id for instance in await waiting] == ["3"]
+
+
+@pytest.mark.parametrize("id", ["0", "2"])
+async def test_an_outdated_whole_list_takes_nothing_away(polled: Polled, id: str) -> None:
+    polled.servers.put("1")
+    await polled.poller.fresh()
+    polled.servers.cache("/apps")
+    polled.servers.put(id)
+    polled.servers.remove("1")
+    waiting = polled.wait()
+    await polled.clock.advance(INTERVAL)
+    assert [instance.id for instance in await waiting] == [id]
+    waiting = polled.wait()
+    await polled.clock.advance(8 * INTERVAL)
+    assert "/apps" in polled.asked()
+    assert not waiting.done()
+    polled.servers.put(id, status="DOWN")
+    await polled.clock.advance(INTERVAL)
+    assert [instance.status for instance in await waiting] == ["critical"]
+
+
+async def test_an_instance_that_cannot_be_asked_for_decides_nothing(polled: Polled) -> None:
+    polled.servers.put("1")
+    await polled.poller.fresh()
+    polled.servers.cache("/apps")
+    polled.servers.put("2")
+    polled.servers.errors["/apps/WEB/2"] = ProtocolError("no")
+    for wanted in (["1", "2"], ["1", "2"]):
+        waiting = polled.wait(seconds=5 * INTERVAL)
+        await polled.clock.advance(5 * INTERVAL)
+        assert [instance.id for instance in await waiting] == wanted
+    assert "/apps/WEB/2" in polled.asked()
+
+
+async def test_while_things_change_the_whole_is_not_asked_for(polled: Polled) -> None:
+    await polled.poller.fresh()
+    polled.asked()
+    for number in range(30):
+        polled.servers.put(f"{number:02}")
+        waiting = polled.wait()
+        await polled.clock.advance(INTERVAL)
+        assert len(await waiting) == number + 1
+    assert set(polled.asked()) == {"/apps/delta"}
+
+
+async def test_an_outdated_change_undoes_no_later_one(polled: Polled) -> None:
+    polled.servers.put("1")
+    await polled.poller.fresh()
+    outdated = polled.servers.changes["1"]
+    polled.servers.put("1", port={"$": 81, "@enabled": "true"})
+    await polled.clock.advance(INTERVAL)
+    await polled.poller.fresh()
+    for kind in ("MODIFIED", "DELETED"):
+        polled.servers.changes["1"] = {**outdated, "actionType": kind}
+        await polled.clock.advance(INTERVAL)
+        await polled.poller.fresh()
+        assert [instance.port for instance in polled.instances] == [81]
 
 
 async def test_a_removal_and_a_status_are_taken_from_the_changes(polled: Polled) -> None:
@@ -313,12 +414,12 @@ async def test_an_empty_server_that_takes_over_does_not_empty_a_watch(polled: Po
 
 
 async def test_instances_keep_their_objects_and_malformed_ones_are_counted(polled: Polled) -> None:
-    polled.servers.put("1", leaseInfo={"lastRenewalTimestamp": 1})
+    polled.servers.put("1", leaseInfo={"lastRenewalTimestamp": 1}, lastUpdatedTimestamp="1")
     polled.servers.put("bad", port="x")
     await polled.poller.fresh()
     [before], skipped = polled.catalog.find("web")
     assert skipped == 1
-    polled.servers.put("1", leaseInfo={"lastRenewalTimestamp": 2})
+    polled.servers.put("1", leaseInfo={"lastRenewalTimestamp": 2}, lastUpdatedTimestamp="1")
     polled.servers.put("3")
     await polled.clock.advance(INTERVAL)
     await polled.poller.fresh()
