@@ -55,7 +55,12 @@ async def test_another_datacenter_is_watched_and_its_end_costs_neither_it_nor_th
     ports = free_ports(5)
     async with AsyncExitStack() as stack:
         here = await stack.enter_async_context(ConsulAgent(ports=ports))
-        there = ConsulAgent(datacenter="dc2", node_name="there", retry_join_wan=[f"127.0.0.1:{ports[3]}"])
+        there = ConsulAgent(
+            datacenter="dc2",
+            node_name="there",
+            retry_join_wan=[f"127.0.0.1:{ports[3]}"],
+            retry_interval_wan="1s",
+        )
         await stack.enter_async_context(there)
 
         async def joined() -> bool:
