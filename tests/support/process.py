@@ -97,18 +97,26 @@ def tcp_ready(port: int) -> Callable[[], bool]:
     return ready
 
 
-def http_ready(port: int, path: str, accept: Callable[[bytes], bool] = bool) -> Callable[[], bool]:
-    """Ready when GET `path` is answered by 200 with a body that `accept` takes."""
+def http_ready(
+    port: int, path: str, accept: Callable[[bytes], bool] = bool, **headers: str
+) -> Callable[[], bool]:
+    """Ready when GET `path` is answered by 200 with a body that `accept` takes.
+
+    `X_Consul_Token="me"` sends the header X-Consul-Token.
+    """
+    lines = {"Host": f"127.0.0.1:{port}"} | {name.replace("_", "-"): value for name, value in headers.items()}
+    head = "".join(f"{name}: {value}\r\n" for name, value in lines.items())
+    asked = f"GET {path} HTTP/1.0\r\n{head}\r\n".encode()
 
     def ready() -> bool:
         try:
             with socket.create_connection(("127.0.0.1", port), timeout=2.0) as connection:
-                connection.sendall(f"GET {path} HTTP/1.0\r\nHost: 127.0.0.1:{port}\r\n\r\n".encode())
+                connection.sendall(asked)
                 with connection.makefile("rb") as answer:
-                    head, _, body = answer.read().partition(b"\r\n\r\n")
+                    first, _, body = answer.read().partition(b"\r\n\r\n")
         except OSError:
             return False
-        return b" 200 " in head.partition(b"\r\n")[0] and accept(body)
+        return b" 200 " in first.partition(b"\r\n")[0] and accept(body)
 
     return ready
 
