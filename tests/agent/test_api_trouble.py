@@ -51,7 +51,7 @@ async def test_a_reset_of_the_index_is_what_the_restore_of_a_snapshot_is(http: a
                 await enter(client, f"other-{number}")
             before = await client.get(path)
             waiting = asyncio.create_task(client.get(f"{path}?index={before.index}&wait=30s"))
-            await asyncio.sleep(0.2)  # It waits; nothing tells when.
+            await asyncio.sleep(1.0)  # It waits; nothing tells when.
             if client.url == agent.url:
                 agent.reset_index()
             else:

@@ -62,7 +62,7 @@ async def until(both: Both, **statuses: str) -> dict[str, tuple[str, str]]:
 
 
 async def test_ttl_expires_to_critical_with_what_was_said_last(both: Both) -> None:
-    await register(both, ttl("silent", "1s", Status="passing"), ttl("spoke", "1s"), ttl("slow"))
+    await register(both, ttl("silent", "3s", Status="passing"), ttl("spoke", "1s"), ttl("slow"))
     await both.put("/v1/agent/check/pass/spoke?note=all%20fine")
     await both.put("/v1/agent/check/warn/slow?note=so%20so")
     said = await until(both, silent="critical", spoke="critical")
@@ -89,7 +89,7 @@ async def test_ttl_output_is_cut(both: Both) -> None:
 
 
 async def test_a_check_registered_anew_keeps_its_state_and_begins_a_new_ttl(both: Both) -> None:
-    await register(both, ttl("beat", "1s"))
+    await register(both, ttl("beat", "30s"))
     await both.put("/v1/agent/check/pass/beat?note=old")
     await register(both, ttl("beat", "60s"))
     assert (await states(both))["beat"] == ("passing", "old")

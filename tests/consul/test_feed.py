@@ -12,7 +12,7 @@ import aiohttp
 import pytest
 
 from asyncsd import Discovery, Event, Instance, Query
-from asyncsd.backends.consul import ConsulBackend
+from asyncsd.backends.consul import ConsulBackend, _slots
 from tests.e2e.support import Seen, counted, eventually, fresh, held_connections, watching
 from tests.support.consul import AgentProcess, ConsulAgent, ConsulCluster
 
@@ -23,8 +23,15 @@ MAX_WATCHES = 20
 READS = 32
 """What the backend reads at a time, without waiting."""
 ELSEWHERE = "machine-7"
-SOON = 2.0
-"""Seconds: a change is told in hundredths of one, and turns would take tens of them."""
+SOON = 10.0
+"""Seconds: a change is told in hundredths of one, and turns would take as many as TURNS."""
+TURNS = 60.0
+
+
+@pytest.fixture(autouse=True)
+def slow_turns(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a feed it takes long until a change is seen, so that no busy machine is taken for that."""
+    monkeypatch.setattr(_slots, "CYCLE", TURNS)
 
 
 class Fleet:
@@ -88,6 +95,10 @@ def first(holds: Callable[[Instance], object]) -> Callable[[Event], object]:
 
 def is_81(event: Event) -> bool:
     return not event.stale and [one.port for one in event.snapshot or ()] == [81]
+
+
+def has_told(seen: Seen, instances: tuple[Instance, ...]) -> bool:
+    return set(seen.events[-1].snapshot or ()) == set(instances)
 
 
 def has_status(status: str, one: Instance) -> bool:
@@ -162,13 +173,11 @@ async def test_after_a_storm_of_changes_every_list_is_as_the_registry_has_it(
                 await asyncio.sleep(rng.uniform(0, 0.02))
 
         await asyncio.gather(*(storm(number) for number in range(5)))
-        await asyncio.sleep(3.0 if nodes > MAX_WATCHES else 2.0)
         async with ConsulBackend(agent.url, client="direct") as witness:
             for number in range(few):
                 found = (await witness.fetch(Query(f"service-{number}"), None)).instances
-                told = watches[number].events[-1].snapshot
-                assert told is not None
-                assert sorted(told, key=lambda one: one.key) == sorted(found, key=lambda one: one.key)
+                await eventually(partial(has_told, watches[number], found))
+        await eventually(lambda: f"{WATCHES} services waited for" in repr(backend._feeds))
 
 
 async def test_what_happens_to_a_node_is_seen_for_all_that_stands_there(agent: AgentProcess) -> None:
@@ -229,7 +238,8 @@ async def test_an_agent_killed_and_back_without_its_data_is_found_by_few_attempt
         with counted(agent.port) as attempts:
             await asyncio.gather(*(seen.until(lambda event: event.error is not None) for seen in watches))
             await asyncio.sleep(5.0)
-            assert len(attempts) <= 10
+            # On a busy machine the time is longer than it was to be.
+            assert len(attempts) <= 5 + attempts[-1] - attempts[0], attempts
         await agent.start()
         await it.begin()
         await it.register(11, Port=81)
@@ -308,4 +318,4 @@ async def test_in_a_cluster_a_stale_list_is_as_new_as_the_feed_and_the_next_memb
             await eventually(lambda: "30 services waited for" in repr(backend._feeds), 30.0)
             for number in range(10, 20):
                 await put(number, 81)
-                await watches[number].until(is_81, 10.0)
+                await watches[number].until(is_81, SOON)

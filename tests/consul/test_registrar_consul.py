@@ -18,7 +18,7 @@ from tests.support.process import free_ports
 
 pytestmark = pytest.mark.server("consul")
 
-ME = Registration(service="greeter", host="127.0.0.1", port=8080, tags=("v1",), check=TTLCheck(ttl=3.0))
+ME = Registration(service="greeter", host="127.0.0.1", port=8080, tags=("v1",), check=TTLCheck(ttl=6.0))
 MANAGEMENT = "6f4b3f0e-1f2c-4f6e-9c57-0d4f8f3d9a11"
 
 
@@ -27,7 +27,7 @@ async def running(backend: ConsulBackend, me: Registration = ME, **options: Any)
     registrar = Registrar(backend, me, **options)
     task = asyncio.get_running_loop().create_task(registrar.run())
     try:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(50):
             yield registrar
     finally:
         task.cancel()
@@ -37,7 +37,7 @@ async def running(backend: ConsulBackend, me: Registration = ME, **options: Any)
 
 async def until(holds: Callable[[], Awaitable[bool]]) -> None:
     """Ask a real server again and again until it `holds`."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(25):
         while not await holds():
             pass
 
@@ -63,24 +63,25 @@ async def test_it_registers_and_turns_passing_and_is_gone_after(
 
 
 async def test_it_stays_passing_past_its_ttl(agent: AgentProcess, backend: ConsulBackend) -> None:
-    async with running(backend, replace(ME, check=TTLCheck(ttl=1.0))) as registrar:
+    # Two thirds of it are what a busy machine may stop for.
+    async with running(backend, replace(ME, check=TTLCheck(ttl=5.0))) as registrar:
         await registrar.ready()
         reply = await backend.fetch(Query("greeter"), None)
         change = asyncio.ensure_future(backend.fetch(Query("greeter"), reply.cursor))
-        done, _ = await asyncio.wait((change,), timeout=2.5)
-        assert not done, "nothing changes, for two TTLs and more"
+        done, _ = await asyncio.wait((change,), timeout=7.0)
+        assert not done, "nothing changes, for longer than the TTL"
         assert [instance.status for instance in reply.instances] == ["passing"]
         change.cancel()
 
 
 async def test_health_becomes_the_status_of_the_check(agent: AgentProcess, backend: ConsulBackend) -> None:
     says = [Health("warning", "queue is long")]
-    async with running(backend, replace(ME, check=TTLCheck(ttl=1.0)), health=lambda: says[0]) as registrar:
+    async with running(backend, health=lambda: says[0]) as registrar:
         await registrar.ready()
         reply = await backend.fetch(Query("greeter"), None)
         assert [instance.status for instance in reply.instances] == ["warning"]
         says[0] = Health("critical", "no disk")
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(15):
             while [instance.status for instance in reply.instances] != ["critical"]:
                 reply = await backend.fetch(Query("greeter"), reply.cursor)
 
@@ -121,7 +122,7 @@ async def test_deregistered_by_hand_it_is_back_at_once(agent: AgentProcess, back
         for _ in range(2):
             lost = asyncio.ensure_future(registrar.wait_for("failing"))
             await agent.put(f"/v1/agent/service/deregister/{registrar.id}")
-            async with asyncio.timeout(10):  # The next heartbeat is minutes away: the agent's hash tells.
+            async with asyncio.timeout(20):  # The next heartbeat is minutes away: the agent's hash tells.
                 await lost
                 await registrar.ready()
             assert set((await statuses(agent, registrar.id)).values()) == {"passing"}
@@ -165,11 +166,11 @@ async def test_a_drain_is_seen_by_others_as_critical_before_it_goes(
             first.set()
             reply = await backend.fetch(Query("greeter"), reply.cursor)
 
-    async with running(backend, drain=1.0) as registrar:
+    async with running(backend, drain=4.0) as registrar:
         await registrar.ready()
         watching = asyncio.ensure_future(watch())
         await first.wait()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         await watching
     assert seen[0] == ["passing"]
     assert seen[-1] == ["critical"]

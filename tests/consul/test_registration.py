@@ -127,7 +127,7 @@ async def test_the_agent_probes_as_the_check_says(agent: AgentProcess, backend: 
     async with TestServer(app, host="127.0.0.1") as server:
         check = HTTPCheck("/ready", interval=1.0, method="PUT", headers={"X-Probe": "yes"}, body="hello")
         await backend.register(record(port=server.port, check=check))
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(20):
             assert await probes.get() == ("PUT", "/ready", "yes", "hello")
             reply = await backend.fetch(Query("users"), None)
             while reply.instances[0].status != "warning":  # 429 is a warning to Consul.
@@ -174,7 +174,7 @@ async def test_changing_tags_in_place_never_makes_a_passing_instance_critical(
         (entry,) = await agent.get("/v1/health/service/users")
         assert {check["Status"] for check in entry["Checks"]} == {"passing"}
         assert entry["Service"]["Weights"]["Passing"] == number
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(20):
         await watching
     assert {status for _, status in seen} == {"passing"}
     checks = await agent.get("/v1/agent/checks")
@@ -237,13 +237,13 @@ async def test_observing_wakes_when_the_service_changes_and_when_it_goes(
     cursor = await backend.observe(lease, None)
     waiting = asyncio.create_task(backend.observe(lease, cursor))
     await backend.register(record(tags=("other",)), lease)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         changed = await waiting
     assert changed != cursor
     waiting = asyncio.create_task(backend.observe(lease, changed))
     await agent.put("/v1/agent/service/deregister/users-1")
     with pytest.raises(NotRegisteredError):
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             await waiting
 
 
@@ -287,7 +287,7 @@ async def test_a_registration_moves_to_the_next_agent_and_leaves_no_orphan(clien
             moving = asyncio.create_task(backend.register(record(), lease))
             await clock.settle()
             await clock.advance(10.0)
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(20):
                 moved = await moving
             assert moved.where == second.url
             first.thaw()
@@ -312,7 +312,7 @@ async def test_the_clients_are_there_for_requests_of_ones_own(
     told = answer.headers["X-Consul-ContentHash"]
     waiting = asyncio.create_task(client.service("own-1", content_hash=told, wait=20.0))
     await backend.deregister(lease)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(20):
         assert (await waiting).status == 404
 
 

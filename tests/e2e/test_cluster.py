@@ -22,7 +22,7 @@ from tests.support.consul import ClientKind, ConsulCluster, call
 
 pytestmark = [pytest.mark.server("consul"), pytest.mark.timeout(120)]
 
-TTL = TTLCheck(ttl=6.0)
+TTL = TTLCheck(ttl=12.0)
 
 
 @pytest.fixture
@@ -77,6 +77,7 @@ async def test_the_leader_dies_and_a_follower_s_program_goes_on(
     async with program(near, client) as one, watching(one.sd, "users") as seen:
         async with program(far, client) as two:
             await seen.until(fresh(2))
+            await eventually(lambda: len(two.users.instances) == 2)
             async with calling(one.users, two.users) as calls:
                 cluster.kill(leader)
 
@@ -88,8 +89,8 @@ async def test_the_leader_dies_and_a_follower_s_program_goes_on(
                     except OSError:
                         return False
 
-                await eventually(elected, within=30.0)
-                await seen.until(fresh(3))
+                await eventually(elected, within=45.0)
+                await seen.until(fresh(3), within=30.0)
             assert calls.good(30)
             assert min(seen.counts) >= 1
             assert 1 not in seen.counts[seen.counts.index(2) :]

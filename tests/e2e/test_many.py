@@ -36,7 +36,7 @@ async def test_more_watches_than_the_agent_takes_connections_are_all_live_beside
     asyncio.get_running_loop().set_debug(False)
     changes: list[StateChange] = []
     held: list[int] = []
-    me = Registration(service="me", host="127.0.0.1", port=9, check=TTLCheck(ttl=6.0))
+    me = Registration(service="me", host="127.0.0.1", port=9, check=TTLCheck(ttl=15.0))
 
     async def count_connections() -> None:
         while True:
@@ -54,14 +54,14 @@ async def test_more_watches_than_the_agent_takes_connections_are_all_live_beside
         watches = [
             await stack.enter_async_context(watching(sd, f"service-{number}")) for number in range(SERVICES)
         ]
-        await asyncio.gather(*(seen.until(fresh(1), 20.0) for seen in watches))
+        await asyncio.gather(*(seen.until(fresh(1), 30.0) for seen in watches))
         for number in range(SERVICES):
             await put(agent, number, "v2")
         began = loop.time()
-        await asyncio.gather(*(seen.until(is_tagged, 20.0) for seen in watches))
+        await asyncio.gather(*(seen.until(is_tagged, 30.0) for seen in watches))
         last = loop.time() - began
         health = sd.health().watches.values()
-        assert last < 10.0
+        assert last < 20.0
         assert [watch.state for watch in health] == ["live"] * SERVICES
         assert sum(watch.failures for watch in health) == 0
         assert {change.after for change in changes} == {"registered"}

@@ -31,12 +31,12 @@ async def test_instances_that_drain_before_they_end_cost_no_call(
 ) -> None:
     async with Discovery(ConsulBackend(agent.url, client=client)) as sd, watching(sd, "users") as seen:
         stacks = [AsyncExitStack() for _ in range(INSTANCES)]
-        first = {await enter_instance(stack, sd, drain=0.5) for stack in stacks}
+        first = {await enter_instance(stack, sd, drain=1.5) for stack in stacks}
         await seen.until(fresh(INSTANCES))
         async with calling(sd.balancer("users", policy), workers=4) as calls:
             for stack in list(stacks):
                 stacks.append(AsyncExitStack())
-                new = await enter_instance(stacks[-1], sd, drain=0.5)
+                new = await enter_instance(stacks[-1], sd, drain=1.5)
                 await eventually(lambda: calls.answered[new] >= 1)  # noqa: B023 - awaited in this round
                 await stack.aclose()
             second = set(calls.answered) - first

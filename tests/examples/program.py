@@ -85,12 +85,12 @@ class Program:
     def signal(self, number: signal.Signals) -> None:
         self._process.send_signal(number)
 
-    async def status(self, within: float = 20.0) -> int:
+    async def status(self, within: float = 60.0) -> int:
         """The exit status, once it has ended by itself."""
         await eventually(lambda: not self.running, f"the end of {self._arguments}", within=within)
         return self._process.returncode
 
-    async def ends_well(self, within: float = 20.0, status: int = 0) -> str:
+    async def ends_well(self, within: float = 60.0, status: int = 0) -> str:
         """What it printed, once it has ended as it should, without a complaint."""
         ended = await self.status(within)
         assert ended == status, self.errors
@@ -98,7 +98,7 @@ class Program:
         return self.output
 
 
-async def eventually(holds: Callable[[], object], what: str, *, within: float = 20.0) -> None:
+async def eventually(holds: Callable[[], object], what: str, *, within: float = 60.0) -> None:
     """Ask again and again until it `holds`; AssertionError with `what` past the deadline."""
     try:
         async with asyncio.timeout(within):

@@ -91,7 +91,7 @@ async def test_on_a_signal_it_deregisters_first_then_finishes_what_is_in_flight(
 
 
 async def test_with_a_drain_it_is_out_of_rotation_while_it_still_answers(agent: ConsulAgent) -> None:
-    async with services(agent, "drained", 1, "--drain", "1.5") as one:
+    async with services(agent, "drained", 1, "--drain", "5") as one:
         ((id, service),) = one.items()
         port = (await registered(agent, "drained"))[id]
         service.signal(signal.SIGTERM)
@@ -105,7 +105,7 @@ async def test_with_a_drain_it_is_out_of_rotation_while_it_still_answers(agent: 
 async def test_an_agent_that_is_not_there_ends_it_with_the_reason() -> None:
     (port,) = free_ports(1)
     async with Program(SERVICE, "--registry", f"http://127.0.0.1:{port}") as service:
-        assert await service.status(within=15.0) == 1
+        assert await service.status() == 1
         assert "could not start: can't connect" in service.errors
         assert f"127.0.0.1:{port}" in service.errors
         assert "Traceback" not in service.errors
@@ -113,10 +113,14 @@ async def test_an_agent_that_is_not_there_ends_it_with_the_reason() -> None:
 
 @pytest.mark.parametrize("client", ["aio", "direct"])
 async def test_a_token_without_rights_ends_it_with_the_reason(client: str) -> None:
-    acl: dict[str, Any] = {"enabled": True, "default_policy": "deny"}
+    acl: dict[str, Any] = {
+        "enabled": True,
+        "default_policy": "deny",
+        "tokens": {"initial_management": "all"},
+    }
     async with ConsulAgent(acl=acl) as agent:
         async with Program(SERVICE, "--registry", agent.url, "--client", client) as service:
-            assert await service.status(within=15.0) == 1
+            assert await service.status() == 1
             assert "could not start: 403" in service.errors
             assert "Permission denied" in service.errors
             assert "Traceback" not in service.errors
@@ -132,7 +136,7 @@ async def test_no_call_fails_when_one_of_three_dies(agent: ConsulAgent, number: 
             "--service",
             name,
             "--calls",
-            "200",
+            "600",
             "--rate",
             "100",
             "--verbose",
@@ -142,6 +146,6 @@ async def test_no_call_fails_when_one_of_three_dies(agent: ConsulAgent, number: 
             await eventually(lambda: victim in client.output, "the victim was called")
             dying.signal(number)
             answered = counted(await client.ends_well())
-    assert sum(answered.values()) == 200
-    assert 0 < answered[victim] < 66
-    assert all(answered[id] > 66 for id in three if id != victim)
+    assert sum(answered.values()) == 600
+    assert 0 < answered[victim] < 200
+    assert all(answered[id] > 200 for id in three if id != victim)

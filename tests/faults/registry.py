@@ -94,7 +94,7 @@ class Registry:
     async def asked(self, more: int) -> None:
         """Return once so many more requests have come."""
         wanted = len(self.requests) + more
-        async with asyncio.timeout(5.0):
+        async with asyncio.timeout(20.0):
             while len(self.requests) < wanted:
                 await self._asked.wait()
 

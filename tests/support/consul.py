@@ -32,6 +32,10 @@ def _has_leader(body: bytes) -> bool:
     return body.strip() not in (b"", b'""')
 
 
+def _has_itself(body: bytes) -> bool:
+    return "consul" in json.loads(body)
+
+
 def _ports(http: int, dns: int, lan: int, wan: int, server: int) -> dict[str, int]:
     """A port of its own for all that listens; the rest is switched off."""
     return {
@@ -144,12 +148,15 @@ class ConsulAgent(AgentProcess):
     `config` is merged into its configuration. A dev agent keeps its data in memory.
     """
 
+    # A leader has its tokens, and enters itself into the catalog, a moment after it was elected.
+
     def __init__(self, *, binary: str = "consul", ports: list[int] | None = None, **config: Any) -> None:
         port, *others = ports or free_ports(5)
+        token = config.get("acl", {}).get("tokens", {}).get("initial_management", "")
         process = Process(
             binary,
             *("agent", "-dev", "-bind", "127.0.0.1", "-config-file", "{folder}/agent.json"),
-            ready=http_ready(port, "/v1/status/leader", _has_leader),
+            ready=http_ready(port, "/v1/catalog/services", _has_itself, X_Consul_Token=token),
         )
         super().__init__(port, process)
         ports_config = _ports(port, *others)

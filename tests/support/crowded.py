@@ -23,7 +23,7 @@ class Crowded(ConsulBackend):
     async def __aenter__(self) -> Self:
         await super().__aenter__()
         self._idle = [asyncio.create_task(self._wait_for(f"nobody-{n}")) for n in range(self._many)]
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while not self.fed:  # noqa: ASYNC110 - a feed has no event for tests
                 await asyncio.sleep(0.01)
         return self

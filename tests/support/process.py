@@ -11,17 +11,15 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Self
 
 __all__ = ["Process", "find", "free_ports", "http_ready", "missing", "servers_folder", "tcp_ready"]
 
 WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:])
-PORTS = range(15_000 + WORKER % 8, 32_000, 8)
-"""Below the ports that Linux gives to outgoing connections, so that none of those takes one meanwhile.
-
-Of eight, one is this process's: others that run tests at the same time choose among others.
-"""
+PARTS = 8
+"""Of so many ports one is this process's: others that run tests at the same time choose among others."""
 
 # Runs the server in the place of this little program, which first asks the kernel to kill it when the one
 # that started it dies. (A preexec_fn would fork a process with threads, of which Python 3.12 warns.)
@@ -62,11 +60,30 @@ _given: set[int] = set()
 _chance = random.Random(os.getpid())
 
 
+@cache
+def _own_ports() -> range:
+    """Below those that Linux gives to outgoing connections, so that none of these takes one meanwhile."""
+    for number in range(PARTS):
+        part = (WORKER + number) % PARTS
+        claim = socket.socket(socket.AF_UNIX)
+        try:
+            # No file: it is gone with this process. Another run may have workers of the same numbers.
+            claim.bind(f"\0asyncsd-tests-{part}")
+        except OSError:
+            claim.close()
+        else:
+            claim.detach()
+            break
+    else:
+        part = WORKER % PARTS
+    return range(15_000 + part, 32_000, PARTS)
+
+
 def free_ports(count: int) -> list[int]:
     """Ports of 127.0.0.1 that are free for TCP and UDP, and that this process didn't give before."""
     ports: list[int] = []
     while len(ports) < count:
-        port = _chance.choice(PORTS)
+        port = _chance.choice(_own_ports())
         if port not in _given and _is_free(port):
             _given.add(port)
             ports.append(port)
@@ -97,18 +114,26 @@ def tcp_ready(port: int) -> Callable[[], bool]:
     return ready
 
 
-def http_ready(port: int, path: str, accept: Callable[[bytes], bool] = bool) -> Callable[[], bool]:
-    """Ready when GET `path` is answered by 200 with a body that `accept` takes."""
+def http_ready(
+    port: int, path: str, accept: Callable[[bytes], bool] = bool, **headers: str
+) -> Callable[[], bool]:
+    """Ready when GET `path` is answered by 200 with a body that `accept` takes.
+
+    `X_Consul_Token="me"` sends the header X-Consul-Token.
+    """
+    lines = {"Host": f"127.0.0.1:{port}"} | {name.replace("_", "-"): value for name, value in headers.items()}
+    head = "".join(f"{name}: {value}\r\n" for name, value in lines.items())
+    asked = f"GET {path} HTTP/1.0\r\n{head}\r\n".encode()
 
     def ready() -> bool:
         try:
             with socket.create_connection(("127.0.0.1", port), timeout=2.0) as connection:
-                connection.sendall(f"GET {path} HTTP/1.0\r\nHost: 127.0.0.1:{port}\r\n\r\n".encode())
+                connection.sendall(asked)
                 with connection.makefile("rb") as answer:
-                    head, _, body = answer.read().partition(b"\r\n\r\n")
+                    first, _, body = answer.read().partition(b"\r\n\r\n")
         except OSError:
             return False
-        return b" 200 " in head.partition(b"\r\n")[0] and accept(body)
+        return b" 200 " in first.partition(b"\r\n")[0] and accept(body)
 
     return ready
 

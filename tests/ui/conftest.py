@@ -6,7 +6,7 @@ from typing import Any, Protocol
 
 import aiohttp
 import pytest_asyncio
-from playwright.async_api import Browser, BrowserContext, Page, Request, async_playwright
+from playwright.async_api import Browser, BrowserContext, Page, Request, async_playwright, expect
 
 from asyncsd.agent import Agent
 from tests.support.process import find
@@ -21,6 +21,9 @@ FLAGS = [
     "--disable-component-update",
     "--disable-sync",
 ]
+
+# Its own 5 s are soon over where a browser has to share its processor.
+expect.set_options(timeout=20_000)
 
 Put = Callable[..., Awaitable[None]]
 

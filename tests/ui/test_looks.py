@@ -165,8 +165,8 @@ async def test_nothing_lies_over_anything_else_where_there_is_nothing_yet(
     open_page: Open, width: int
 ) -> None:
     page = await open_page(size=(width, 740))
-    await page.get_by_role("button", name="Copy the shell command").click(timeout=5_000)
-    await page.get_by_role("button", name="Copy the Python code").click(timeout=5_000)
+    await page.get_by_role("button", name="Copy the shell command").click(timeout=20_000)
+    await page.get_by_role("button", name="Copy the Python code").click(timeout=20_000)
     assert await page.evaluate("document.documentElement.scrollWidth") == width
 
 

@@ -229,13 +229,13 @@ async def enter(make: Callable[[], Any]) -> Any:
     return context
 
 
-async def test_a_part_whose_thread_died_goes_out_of_rotation_with_its_ttl() -> None:
-    registry = MemoryRegistry()
+async def test_a_part_whose_thread_died_goes_out_of_rotation_with_its_ttl(clock: FakeClock) -> None:
+    registry = MemoryRegistry(clock=clock)
 
     async def die() -> None:
         backend = MemoryBackend(registry=registry)
         await backend.__aenter__()
-        record = Record("t", "users", "h", 1, checks=(TTLCheck(ttl=0.2),))
+        record = Record("t", "users", "h", 1, checks=(TTLCheck(ttl=15.0),))
         await backend.renew(await backend.register(record), Health("passing"))
         waiting = asyncio.create_task(
             backend.fetch(Query("orders"), (await backend.fetch(Query("orders"), None)).cursor)
@@ -248,8 +248,9 @@ async def test_a_part_whose_thread_died_goes_out_of_rotation_with_its_ttl() -> N
     async with MemoryBackend(registry=registry) as backend, asyncio.timeout(10.0):
         reply = await backend.fetch(USERS, None)
         assert [each.status for each in reply.instances] == ["passing"]
-        reply = await backend.fetch(USERS, reply.cursor)
-        assert [each.status for each in reply.instances] == ["critical"]
+        waiting = asyncio.create_task(backend.fetch(USERS, reply.cursor))
+        await clock.advance(15.0)
+        assert [each.status for each in (await waiting).instances] == ["critical"]
 
 
 async def test_a_loop_that_was_closed_in_the_middle_hurts_nobody() -> None:

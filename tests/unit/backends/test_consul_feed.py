@@ -10,10 +10,11 @@ import pytest
 from aiohttp import web
 
 from asyncsd import Query, Reply, UnreachableError
-from asyncsd.backends.consul import ConsulBackend, _feed, _feeds, _reading
+from asyncsd.backends.consul import ConsulBackend, _feed, _feeds, _reading, _slots
 from tests.e2e.support import counted
 from tests.support.fake_agent import Asked, FakeAgent
 from tests.support.fake_catalog import FakeCatalog
+from tests.support.hurried import hurried
 
 FEED = "/v1/health/state/critical"
 MOST = 6
@@ -39,7 +40,7 @@ def backend_of(agent: FakeAgent, **options: Any) -> ConsulBackend:
     return ConsulBackend(agent.url, client="direct", max_watches=MOST, **options)
 
 
-async def eventually(holds: Callable[[], object], within: float = 10.0) -> None:
+async def eventually(holds: Callable[[], object], within: float = 20.0) -> None:
     async with asyncio.timeout(within):
         while not holds():  # noqa: ASYNC110 - what is looked at sets no event
             await asyncio.sleep(0.005)
@@ -237,14 +238,15 @@ async def test_fewer_watches_have_a_query_each_again(
 
 
 async def test_watches_that_hold_a_query_each_move_when_a_feed_is_there(
-    agent: FakeAgent, catalog: FakeCatalog
+    agent: FakeAgent, catalog: FakeCatalog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(_slots, "CYCLE", 60.0)  # A turn would take 45 s.
     backend = backend_of(agent)
     async with watched(backend, MOST, live=False) as watches:
         await eventually(lambda: catalog.held.total() == MOST)
         assert not feeds(backend)
         more = [Watch(backend, Query(f"s{number}")) for number in (10, 11)]
-        await eventually(lambda: waiting(backend) == MOST + 2, 2.5)  # A turn would take three seconds.
+        await eventually(lambda: waiting(backend) == MOST + 2)
         await eventually(lambda: catalog.held.total() == 4)
         catalog.put("s3", port=83)
         await eventually(lambda: watches[3].ports == [83])
@@ -259,9 +261,8 @@ async def test_it_starts_while_there_is_room_for_what_reads(
     async with watched(
         ConsulBackend(agent.url, client="direct", max_watches=20), count, live=False
     ) as watches:
-        await asyncio.sleep(0.3)
+        await eventually(lambda: catalog.held.total() == (4 if fed else count))
         assert bool(feeds(watches[0].backend)) is fed
-        assert catalog.held.total() == (4 if fed else count)
 
 
 async def test_what_the_feed_knows_to_hold_is_not_read_again(agent: FakeAgent, catalog: FakeCatalog) -> None:
@@ -272,6 +273,7 @@ async def test_what_the_feed_knows_to_hold_is_not_read_again(agent: FakeAgent, c
 
 
 async def test_a_thousand_are_read_a_few_at_a_time(agent: FakeAgent, catalog: FakeCatalog) -> None:
+    asyncio.get_running_loop().set_debug(False)  # It makes each of so many tasks ten times as slow.
     for number in range(20, 300):
         catalog.put(f"s{number}")
     async with watched(backend_of(agent), 300) as watches:
@@ -400,7 +402,7 @@ async def test_an_agent_that_is_gone_is_asked_once_more_for_all_of_them(
 
 async def test_a_lower_index_has_everything_read_again(agent: FakeAgent, catalog: FakeCatalog) -> None:
     async with watched(backend_of(agent)) as watches:
-        await asyncio.sleep(0.1)
+        await eventually(lambda: catalog.held.total() == 4)
         catalog.lose()
         await eventually(
             lambda: all(watch.replies[-1].index == 1 for watch in watches if watch.replies[-1].index)
@@ -408,17 +410,17 @@ async def test_a_lower_index_has_everything_read_again(agent: FakeAgent, catalog
 
 
 async def test_an_agent_that_holds_no_query_is_not_stormed(agent: FakeAgent, catalog: FakeCatalog) -> None:
-    async with watched(backend_of(agent)):
+    async with hurried() as clock, watched(backend_of(agent, clock=clock)):
 
         async def at_once(asked: Asked) -> web.StreamResponse:
             return web.json_response(catalog._tell(asked.path), headers={"X-Consul-Index": "5"})
 
         agent.handle = at_once
         catalog._move()
-        await asyncio.sleep(0.5)
+        await clock.sleep(2.0)
         agent.asked.clear()
-        await asyncio.sleep(2.0)
-        assert len(agent.asked) <= 4 * 4
+        await clock.sleep(5.0)
+        assert len(agent.asked) <= 4 * 8
 
 
 async def test_a_service_of_which_the_feed_sees_nothing_takes_turns(
@@ -494,7 +496,7 @@ async def test_a_filter_about_checks_keeps_a_query_of_its_own(agent: FakeAgent, 
 async def test_closing_ends_all_at_once_and_leaves_nothing(agent: FakeAgent, catalog: FakeCatalog) -> None:
     backend = backend_of(agent)
     async with watched(backend) as watches:
-        async with asyncio.timeout(1):
+        async with asyncio.timeout(10):  # The waits themselves take 55 s.
             await backend.aclose()
             await backend.aclose()
             await asyncio.gather(*(watch.task for watch in watches), return_exceptions=True)

@@ -4,7 +4,8 @@ import asyncio
 
 import pytest
 
-from asyncsd.backends.consul._slots import CYCLE, Slots
+from asyncsd.backends.consul._slots import CYCLE, RECOVERY, Slots
+from asyncsd.testing import FakeClock
 
 
 class Held:
@@ -103,22 +104,21 @@ async def test_an_error_of_the_query_is_raised_as_it_is() -> None:
     assert repr(slots) == "Slots(0 of 1 used, 0 waiting)"
 
 
-async def test_a_refusal_halves_what_is_held_and_the_limit_grows_again(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr("asyncsd.backends.consul._slots.RECOVERY", 0.01)
-    slots, held = Slots(8), Held()
+async def test_a_refusal_halves_what_is_held_and_the_limit_grows_again() -> None:
+    clock = FakeClock()
+    slots, held = Slots(8, clock=clock), Held()
     tasks = [asyncio.create_task(slots.run(55.0, held.ask)) for _ in range(8)]
     await settle()
     slots.refused()
     slots.refused()  # It was on its way already.
     await settle()
     assert held.now == 4
-    async with asyncio.timeout(5):
-        while held.now < 8:
-            async with slots.one_less():
-                await asyncio.sleep(0.01)
+    for more in range(5, 9):
+        await clock.advance(RECOVERY)
+        async with slots.one_less():
             await settle()
+        await settle()
+        assert held.now == more
     held.answer.set()
     assert await asyncio.gather(*tasks) == ["answer"] * 8
     assert repr(slots) == "Slots(0 of 8 used, 0 waiting)"

@@ -859,13 +859,16 @@ def test_the_direct_client_needs_no_consul_library() -> None:
 
 
 async def test_so_many_are_read_at_a_time_and_no_more(agent: FakeAgent, client: ClientKind) -> None:
-    answer, reading, most = agent.handle, 0, 0
+    answer, reading, most, full = agent.handle, 0, 0, asyncio.Event()
 
     async def count(asked: Asked) -> web.StreamResponse:
         nonlocal reading, most
         reading += 1
         most = max(most, reading)
-        await asyncio.sleep(0.02)
+        if reading == 32:
+            full.set()
+        await full.wait()
+        await asyncio.sleep(0.02)  # More than that would come meanwhile.
         reading -= 1
         return await answer(asked)
 
@@ -879,17 +882,21 @@ async def test_reads_that_stand_in_line_have_time_while_it_moves(
     agent: FakeAgent, client: ClientKind, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("asyncsd.backends.consul._transport.READS", 1)
-    monkeypatch.setattr("asyncsd.backends.consul._transport.DEADLINE", 0.3)
-    answer = agent.handle
+    answer, clock = agent.handle, FakeClock()
 
     async def slow(asked: Asked) -> web.StreamResponse:
-        await asyncio.sleep(0.1)
+        await clock.sleep(4.0)
         return await answer(asked)
 
-    agent.handle = slow
-    async with ConsulBackend(agent.url, client=client) as backend, asyncio.timeout(5):
-        await asyncio.gather(*(backend.fetch(USERS, None) for _ in range(10)))
-        agent.never()
+    async def outcomes() -> list[Any]:
         tasks = [asyncio.ensure_future(backend.fetch(USERS, None)) for _ in range(10)]
-        outcomes = await asyncio.gather(*tasks, return_exceptions=True)
-        assert {type(outcome) for outcome in outcomes} == {UnreachableError}
+        while not all(task.done() for task in tasks):
+            await asyncio.sleep(0.001)
+            await clock.advance(0.25)
+        return await asyncio.gather(*tasks, return_exceptions=True)
+
+    agent.handle = slow
+    async with ConsulBackend(agent.url, client=client, clock=clock) as backend, asyncio.timeout(20):
+        assert {outcome.index for outcome in await outcomes()} == {7}
+        agent.never()
+        assert {type(outcome) for outcome in await outcomes()} == {UnreachableError}

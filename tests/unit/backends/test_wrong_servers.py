@@ -65,9 +65,9 @@ async def test_another_service_that_speaks_json(scheme: str, says: str) -> None:
 async def test_another_protocol_than_zookeepers() -> None:
     async with (
         answering(b"") as where,
-        Discovery.from_url(f"zk://{where}?connect_timeout=0.2") as sd,
+        Discovery.from_url(f"zk://{where}?connect_timeout=2") as sd,
     ):
-        with pytest.raises(UnreachableError, match=r"no connection to ZooKeeper within 0\.2 s: \w") as raised:
+        with pytest.raises(UnreachableError, match=r"no connection to ZooKeeper within 2 s: \w") as raised:
             await sd.instances("users")
     assert where in str(raised.value)
 
