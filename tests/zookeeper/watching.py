@@ -17,6 +17,13 @@ ME = Registration(service="greeter", id="one", host="127.0.0.1", port=8080, chec
 PATH = "/services/greeter/one"
 
 
+def patient(hosts: Any, **options: Any) -> ZooKeeperBackend:
+    """A backend to which a server or a test that stands still for seconds is no fault."""
+    return ZooKeeperBackend(
+        hosts, **{"session_timeout": 20.0, "connect_timeout": 15.0, "timeout": 15.0, **options}
+    )
+
+
 def hasty(hosts: Any, **options: Any) -> ZooKeeperBackend:
     """A backend whose session ends 2 s after its connection, and that waits for none longer than 0.5 s."""
     return ZooKeeperBackend(
@@ -139,8 +146,11 @@ def client_of(backend: ZooKeeperBackend) -> Any:
 
 
 async def number(server: ZooKeeper, name: str) -> int:
-    """A figure of the server's own: `packets_received`, `num_alive_connections`, `watch_count`."""
-    lines = dict(line.split("\t", 1) for line in (await server.command("mntr")).splitlines() if "\t" in line)
+    """A figure of the server's own: `packets_received`, `ephemerals_count`."""
+    async with asyncio.timeout(20):
+        while f"zk_{name}\t" not in (told := await server.command("mntr")):
+            pass
+    lines = dict(line.split("\t", 1) for line in told.splitlines() if "\t" in line)
     return int(lines[f"zk_{name}"])
 
 

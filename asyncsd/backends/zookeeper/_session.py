@@ -149,6 +149,8 @@ class Session:
                 async with self._clock.timeout(patience):
                     await self._connected.wait()
             except TimeoutError:
+                if self.is_connected:
+                    continue  # It came as the time was over.
                 # One that was never connected knows nothing that servers could refuse, unless it has ended.
                 if self._was_connected or (self._client is not None and self._client.has_ended):
                     await self._replace()
@@ -173,7 +175,8 @@ class Session:
         if not self._connected.is_set():
             try:
                 async with self._clock.timeout(self._connect_timeout):
-                    await self._connected.wait()
+                    while not self._connected.is_set():  # It may be lost again before this one hears of it.
+                        await self._connected.wait()
             except TimeoutError as exc:
                 raise UnreachableError(
                     f"no connection to ZooKeeper within {self._connect_timeout:g} s: {self._why()}",

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from kazoo.protocol.states import Callback
 
-from asyncsd import BadRequestError, ClosedError, Discovery, Instance, Meta, Query, Record
+from asyncsd import BadRequestError, ClosedError, Clock, Discovery, Instance, Meta, Query, Record
 from asyncsd._clock import LoopClock
 from asyncsd.backends import from_url
 from asyncsd.backends.zookeeper import ZooKeeperBackend
@@ -24,6 +24,7 @@ from asyncsd.backends.zookeeper._kazoo import Settings, _make_handler, load
 from asyncsd.backends.zookeeper._log import KazooLog
 from asyncsd.backends.zookeeper._session import Session, _deliver
 from asyncsd.backends.zookeeper._threads import Submitter
+from asyncsd.testing import FakeClock
 
 
 def shown(hosts: Any) -> list[str]:
@@ -325,17 +326,7 @@ async def test_answers_that_are_told_twice_or_at_once_count_once() -> None:
         def then(self, callback: Any) -> None:
             threading.Timer(0.1, super().then, (callback,)).start()
 
-    def lost() -> None:
-        return
-
-    session = Session(
-        Settings((), 2.0, None, None, None),
-        where="zk",
-        timeout=5.0,
-        connect_timeout=1.0,
-        clock=LoopClock(),
-        lost=lost,
-    )
+    session = offline(LoopClock())
     session._connected.set()
     client: Any = SimpleNamespace(kazoo=None)
     session._client, session._submitter = client, Submitter()
@@ -344,6 +335,47 @@ async def test_answers_that_are_told_twice_or_at_once_count_once() -> None:
         assert await session.run([*starts, ("c", lambda _: Twice(None))]) == [1, 2, None]
     finally:
         session._submitter.stop()
+
+
+async def test_a_client_that_connects_at_the_last_moment_is_kept() -> None:
+    clock = FakeClock()
+    session = offline(clock)
+    client: Any = SimpleNamespace(kazoo="kazoo", has_ended=False)
+    session._client, session._was_connected = client, True
+    session._tasks.spawn(session._supervise(), role="session", service="zookeeper")
+    asking = asyncio.create_task(session._ready())
+    await clock.settle()
+    assert clock.skip(), "its time is over, and nobody has noticed yet"
+    session._heard(client, "CONNECTED", (7, b""))
+    await clock.settle()
+    assert await asking == "kazoo"
+    assert session._client is client
+    await session._tasks.aclose()
+
+
+async def test_a_connection_that_is_lost_at_once_is_not_asked() -> None:
+    clock = FakeClock()
+    session = offline(clock)
+    client: Any = SimpleNamespace(kazoo="kazoo", has_ended=False)
+    session._client = client
+    asking = asyncio.create_task(session._ready())
+    await clock.settle()
+    session._heard(client, "CONNECTED", (7, b""))
+    session._heard(client, "SUSPENDED", (7, b""))
+    await clock.settle()
+    assert not asking.done()
+    session._heard(client, "CONNECTED", (7, b""))
+    assert await asking == "kazoo"
+
+
+def offline(clock: Clock) -> Session:
+    """A session that nobody has opened."""
+
+    def lost() -> None:
+        return
+
+    settings = Settings((), 2.0, None, None, None)
+    return Session(settings, where="zk", timeout=5.0, connect_timeout=2.0, clock=clock, lost=lost)
 
 
 def test_an_answer_for_a_loop_that_has_ended_is_dropped() -> None:
