@@ -15,7 +15,7 @@ from tests.support.running import fetched, running
 
 pytestmark = both
 
-ME = Registration(service="greeter", host="10.0.0.7", port=80, id="g1", check=TTLCheck(ttl=3.0))
+ME = Registration(service="greeter", host="10.0.0.7", port=80, id="g1", check=TTLCheck(ttl=30.0))
 
 
 ALL = ("/services/", "/services0")

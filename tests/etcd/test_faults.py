@@ -1,6 +1,7 @@
 """A real server that is killed, stopped, frozen and wiped under a registrar and a watch."""
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
@@ -9,11 +10,11 @@ from asyncsd.backends.etcd import EtcdBackend, _streams
 from asyncsd.testing import FakeClock
 from tests.etcd.running import both
 from tests.support.etcd import EtcdServer
-from tests.support.running import fetched, running, until
+from tests.support.running import fetched, fetched_at_last, running, until
 
 pytestmark = pytest.mark.server("etcd")
 
-ME = Registration(service="greeter", host="10.0.0.7", port=80, id="g1", check=TTLCheck(ttl=2.0))
+ME = Registration(service="greeter", host="10.0.0.7", port=80, id="g1", check=TTLCheck(ttl=10.0))
 
 
 def passing(found: object) -> bool:
@@ -68,17 +69,18 @@ async def test_a_frozen_server_is_noticed_by_a_waiting_fetch(
                     await waiting
         finally:
             server.thaw()
-        await fetched(backend, "greeter", lambda found: not found)
+        await fetched_at_last(backend, "greeter", lambda found: not found)
 
 
 async def test_a_registration_comes_back_after_a_freeze_longer_than_its_lease(server: EtcdServer) -> None:
-    async with EtcdBackend(server.url, timeout=1.0) as backend, running(backend, ME) as registrar:
+    me = replace(ME, check=TTLCheck(ttl=2.0))
+    async with EtcdBackend(server.url, timeout=1.0) as backend, running(backend, me) as registrar:
         await registrar.ready()
         server.freeze()
         await registrar.wait_for("failing")
         server.thaw()
         await registrar.wait_for("registered")
-        await fetched(backend, "greeter", passing)
+        await fetched_at_last(backend, "greeter", passing)
 
 
 @both

@@ -17,11 +17,11 @@ from asyncsd import (
 )
 from asyncsd.backends.etcd2 import Etcd2Backend, _stream
 from tests.support.etcd import EtcdServer
-from tests.support.running import fetched, running
+from tests.support.running import fetched, fetched_at_last, running
 
 pytestmark = pytest.mark.server("etcd34")
 
-ME = Registration(service="greeter", host="10.0.0.7", port=80, id="g1", check=TTLCheck(ttl=3.0))
+ME = Registration(service="greeter", host="10.0.0.7", port=80, id="g1", check=TTLCheck(ttl=10.0))
 KEY = "/services/greeter/g1"
 
 
@@ -74,7 +74,7 @@ async def test_a_frozen_server_is_noticed_by_a_waiting_fetch(
                     await waiting
         finally:
             server.thaw()
-        await fetched(backend, "greeter", lambda found: not found)
+        await fetched_at_last(backend, "greeter", lambda found: not found)
 
 
 async def test_a_registration_comes_back_after_a_freeze_longer_than_its_ttl(server: EtcdServer) -> None:
@@ -85,7 +85,7 @@ async def test_a_registration_comes_back_after_a_freeze_longer_than_its_ttl(serv
         await registrar.wait_for("failing")
         server.thaw()
         await registrar.wait_for("registered")
-        await fetched(backend, "greeter", passing)
+        await fetched_at_last(backend, "greeter", passing)
 
 
 async def test_wiped_data_is_registered_again_and_told_by_the_index(server: EtcdServer) -> None:
