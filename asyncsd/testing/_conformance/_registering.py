@@ -53,7 +53,7 @@ class Registering(Suite):
         self, backend: RegistryBackend, service: str
     ) -> None:
         self.needs("registers", "ttl")
-        lease = await backend.register(record(service, checks=(TTLCheck(ttl=1.0),)))
+        lease = await backend.register(record(service, checks=(TTLCheck(ttl=3.0),)))
         await self.renew(backend, lease)
         await self.until(backend, service, partial(has_statuses, ["passing"]))
         await self.until(backend, service, partial(has_statuses, [] if self.expires else ["critical"]))
