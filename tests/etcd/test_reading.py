@@ -64,7 +64,7 @@ async def test_a_compacted_cursor_is_read_from_anew(server: EtcdServer, backend:
         await server.put("/services/users/a", f"10.0.0.{number}:80")
     revision = (await backend.fetch(Query("users"), None)).index
     await server.post("/v3/kv/compaction", {"revision": str(revision), "physical": True})
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         reply = await backend.fetch(Query("users"), before.cursor)
         assert [instance.host for instance in reply.instances] == ["10.0.0.4"]
         # And goes on from there.
@@ -77,7 +77,7 @@ async def test_a_large_change_is_no_trouble(server: EtcdServer, backend: EtcdBac
     before = await backend.fetch(Query("users"), None)
     coming = asyncio.create_task(backend.fetch(Query("users"), before.cursor))
     await server.put("/services/users/a", '{"host": "10.0.0.7", "meta": {"x": "' + "y" * 1_000_000 + '"}}')
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         assert len((await coming).instances) == 1
 
 
@@ -113,7 +113,7 @@ async def test_many_watches_are_few_connections_and_each_hears_of_its_own(
         waits[number] = asyncio.create_task(
             backend.fetch(Query(names[number]), waits[number].result().cursor)
         )
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(40):
         for number, name in enumerate(names):
             assert await asyncio.to_thread(server.watchers) <= FEW + 1
             await server.put(f"/services/{name}/b", "10.0.0.8:80")

@@ -30,7 +30,7 @@ async def gokit(server: ZooKeeper, data: str) -> AsyncGenerator[Process, None]:
 
 async def hears(process: Process, holds: str) -> list[str]:
     """What it goes by, once something in it holds this text."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(20):
         while True:
             lines = [json.loads(line) for line in process.log.splitlines() if line.startswith("{")]
             if any(holds in one for one in lines[-1]["instances"] or ()):

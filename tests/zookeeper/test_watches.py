@@ -117,7 +117,7 @@ async def test_a_service_that_was_dropped_is_read_anew(server: ZooKeeper) -> Non
             assert len(reply.instances) == count, "an old cursor doesn't wait for what it has missed"
             waiting = asyncio.create_task(backend.fetch(Query(name), reply.cursor))
             await write(server.host, f"/services/{name}/three", b"10.0.0.3:80")
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(20):
                 assert len((await waiting).instances) == count + 1
 
 
@@ -137,7 +137,7 @@ async def test_who_waits_for_longer_than_that_misses_nothing(server: ZooKeeper) 
         assert watching(backend) == 3, "the two, and the last that was asked for"
         await write(server.host, "/services/absent/one", b"10.0.0.2:80")
         await write(server.host, "/services/greeter/two", b"10.0.0.2:80")
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(20):
             assert [len((await fetch).instances) for fetch in waiting] == [2, 1]
             assert set((await listing).services) == {"absent", "greeter"}
 
@@ -156,7 +156,7 @@ async def test_who_waits_for_names_hears_of_tags_however_late(server: ZooKeeper)
             await clock.advance(IDLE)
             await backend.fetch(Query(f"another-{n}"), None)
         await write(server.host, PATH, b'{"host":"h","port":1,"tags":["v2"]}')
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(20):
             assert (await listing).services == {"greeter": ("v2",)}
 
 
