@@ -27,7 +27,7 @@ class Named(DNSBackend):
     """With the ids that instances were registered with: in DNS they have none."""
 
     def __init__(self, ids: dict[tuple[str, str, int], str], port: int, wait: float) -> None:
-        super().__init__(f"127.0.0.1:{port}", domain="service.consul", min_ttl=0.05, wait=wait)
+        super().__init__(f"127.0.0.1:{port}", domain="service.consul", min_ttl=0.05, wait=wait, timeout=10.0)
         self.ids = ids
 
     async def fetch(self, query: Query, cursor: Any) -> Reply:

@@ -36,4 +36,4 @@ class TestEtcd(BackendConformance):
             monkeypatch.setattr(_watch, "FEW", 0)
 
     def make_backend(self, *, wait: float = 30.0) -> EtcdBackend:
-        return EtcdBackend(self.url, wait=wait)
+        return EtcdBackend(self.url, wait=wait, timeout=15.0, connect_timeout=15.0)

@@ -26,4 +26,4 @@ class TestEtcd2(BackendConformance):
         self.url = url
 
     def make_backend(self, *, wait: float = 30.0) -> Etcd2Backend:
-        return Etcd2Backend(self.url, wait=wait)
+        return Etcd2Backend(self.url, wait=wait, timeout=15.0, connect_timeout=15.0)

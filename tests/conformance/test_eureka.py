@@ -26,4 +26,4 @@ class TestEureka(BackendConformance):
 
     # It polls, and often enough here for the tests of those that push.
     def make_backend(self, *, wait: float = 30.0) -> EurekaBackend:
-        return EurekaBackend(self.url, wait=wait, interval=0.1)
+        return EurekaBackend(self.url, wait=wait, interval=0.1, timeout=15.0, connect_timeout=15.0)

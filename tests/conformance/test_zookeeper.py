@@ -6,6 +6,7 @@ import pytest
 from asyncsd.backends.zookeeper import ZooKeeperBackend
 from asyncsd.testing import BackendConformance
 from tests.support.zookeeper import ZooKeeper
+from tests.zookeeper.watching import patient
 
 
 @pytest.fixture(scope="module")
@@ -24,4 +25,4 @@ class TestZooKeeper(BackendConformance):
         self.host = host
 
     def make_backend(self, *, wait: float = 30.0) -> ZooKeeperBackend:
-        return ZooKeeperBackend(self.host, wait=wait)
+        return patient(self.host, wait=wait)

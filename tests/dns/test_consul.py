@@ -22,7 +22,7 @@ async def agent() -> AsyncIterator[ConsulAgent]:
 
 
 def asking(agent: ConsulAgent, **options: Any) -> DNSBackend:
-    return on(f"127.0.0.1:{agent.dns_port}", **{"domain": "service.consul", "timeout": 2.0, **options})
+    return on(f"127.0.0.1:{agent.dns_port}", **{"domain": "service.consul", **options})
 
 
 async def register(agent: ConsulAgent, number: int, **values: Any) -> None:

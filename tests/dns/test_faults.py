@@ -20,7 +20,7 @@ TWO = ("srv-host=_http._tcp.users.test,b.test,80", "host-record=b.test,10.0.0.2"
 async def test_a_server_that_is_not_there_is_an_error_at_once() -> None:
     address = f"127.0.0.1:{free_ports(1)[0]}"
     for tcp in (False, True):
-        async with on(address, timeout=30.0, tcp=tcp) as backend, asyncio.timeout(5):
+        async with on(address, timeout=60.0, tcp=tcp) as backend, asyncio.timeout(15):
             with pytest.raises(UnreachableError, match=address):
                 await backend.fetch(Query("users"), None)
 
@@ -45,14 +45,14 @@ async def test_a_frozen_server_is_left_and_not_asked_first_again(tcp: bool) -> N
     async with (
         Dnsmasq(*ONE) as first,
         Dnsmasq(*ONE) as second,
-        on(first.address, second.address, tcp=tcp) as backend,
+        on(first.address, second.address, tcp=tcp, timeout=2.5) as backend,
     ):
         first.freeze()
         assert len((await backend.fetch(Query("users"), None)).instances) == 1
         assert backend._resolver._rotation.first.port == second.port
         assert len((await backend.fetch(Query("users"), None)).instances) == 1
         second.freeze()
-        with pytest.raises(UnreachableError, match=r"no answer in 0\.6 s"):
+        with pytest.raises(UnreachableError, match=r"no answer in 2\.5 s"):
             await backend.fetch(Query("users"), None)
         first.thaw()
         assert len((await backend.fetch(Query("users"), None)).instances) == 1
@@ -87,7 +87,7 @@ async def test_closing_ends_a_question_to_a_frozen_server_at_once() -> None:
     async with Dnsmasq(*ONE) as server, on(server.address, timeout=30.0) as backend:
         server.freeze()
         waiting = [asyncio.create_task(backend.fetch(Query("users"), None)) for _ in range(3)]
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(15):
             await asyncio.sleep(0)
             await backend.aclose()
             ended = await asyncio.gather(*waiting, return_exceptions=True)
@@ -97,10 +97,10 @@ async def test_closing_ends_a_question_to_a_frozen_server_at_once() -> None:
 async def test_a_change_is_seen_after_the_ttl() -> None:
     async with Dnsmasq(*ONE[:1], "local-ttl=1") as server, on(server.address, max_ttl=30.0) as backend:
         await server.hosts(a="10.0.0.1")
+        began = time.monotonic()
         before = await backend.fetch(Query("users"), None)
         await server.hosts(a="10.0.0.7")
-        began = time.monotonic()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(20):
             after = await backend.fetch(Query("users"), before.cursor)
         assert [i.host for i in after.instances] == ["10.0.0.7"]
         assert time.monotonic() - began > 0.5

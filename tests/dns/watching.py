@@ -13,6 +13,6 @@ def on(*servers: str, **options: Any) -> DNSBackend:
         "domain": "_http._tcp.{service}.test",
         "min_ttl": 0.05,
         "max_ttl": 0.05,
-        "timeout": 0.6,
+        "timeout": 10.0,
     }
     return DNSBackend(list(servers), **(values | options))

@@ -35,7 +35,7 @@ async def server(program: str, programs: dict[str, EtcdServer]) -> EtcdServer:
 
 @pytest.fixture
 async def backend(server: EtcdServer) -> AsyncIterator[EtcdBackend]:
-    async with EtcdBackend(server.url) as backend:
+    async with EtcdBackend(server.url, timeout=15.0, connect_timeout=15.0) as backend:
         yield backend
 
 

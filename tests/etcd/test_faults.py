@@ -1,6 +1,7 @@
 """A real server that is killed, stopped, frozen and wiped under a registrar and a watch."""
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
@@ -9,11 +10,11 @@ from asyncsd.backends.etcd import EtcdBackend, _streams
 from asyncsd.testing import FakeClock
 from tests.etcd.running import both
 from tests.support.etcd import EtcdServer
-from tests.support.running import fetched, running, until
+from tests.support.running import fetched, fetched_at_last, running, until
 
 pytestmark = pytest.mark.server("etcd")
 
-ME = Registration(service="greeter", host="10.0.0.7", port=80, id="g1", check=TTLCheck(ttl=2.0))
+ME = Registration(service="greeter", host="10.0.0.7", port=80, id="g1", check=TTLCheck(ttl=10.0))
 
 
 def passing(found: object) -> bool:
@@ -47,7 +48,7 @@ async def test_a_waiting_fetch_ends_when_its_server_does(
         waiting = asyncio.create_task(backend.fetch(Query("greeter"), reply.cursor))
         await server.watched()
         await asyncio.to_thread(end)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             with pytest.raises(UnreachableError, match=server.url):
                 await waiting
         await server.start()
@@ -68,17 +69,18 @@ async def test_a_frozen_server_is_noticed_by_a_waiting_fetch(
                     await waiting
         finally:
             server.thaw()
-        await fetched(backend, "greeter", lambda found: not found)
+        await fetched_at_last(backend, "greeter", lambda found: not found)
 
 
 async def test_a_registration_comes_back_after_a_freeze_longer_than_its_lease(server: EtcdServer) -> None:
-    async with EtcdBackend(server.url, timeout=1.0) as backend, running(backend, ME) as registrar:
+    me = replace(ME, check=TTLCheck(ttl=2.0))
+    async with EtcdBackend(server.url, timeout=1.0) as backend, running(backend, me) as registrar:
         await registrar.ready()
         server.freeze()
         await registrar.wait_for("failing")
         server.thaw()
         await registrar.wait_for("registered")
-        await fetched(backend, "greeter", passing)
+        await fetched_at_last(backend, "greeter", passing)
 
 
 @both
@@ -96,7 +98,7 @@ async def test_wiped_data_is_registered_again_and_told_by_the_index(server: Etcd
         server.wipe()
         await server.start()
         # A watch from a revision that isn't reached yet would be silent for as long.
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(20):
             after = await backend.fetch(Query("greeter"), before.cursor)
         assert after.index is not None
         assert before.index is not None
@@ -127,7 +129,7 @@ async def test_a_watch_on_a_dead_server_is_no_busy_loop(server: EtcdServer) -> N
         await events.get()
         server.kill()
         coming = asyncio.create_task(events.get())
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(20):
             while not coming.done():
                 await clock.advance(0.1)
         assert (await coming).stale

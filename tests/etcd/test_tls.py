@@ -17,7 +17,7 @@ from tests.support.running import fetched, running
 
 pytestmark = pytest.mark.server("etcd")
 
-ME = Registration(service="greeter", host="10.0.0.7", port=80, id="g1", check=TTLCheck(ttl=3.0))
+ME = Registration(service="greeter", host="10.0.0.7", port=80, id="g1", check=TTLCheck(ttl=30.0))
 
 
 @pytest.fixture(scope="module")

@@ -33,5 +33,5 @@ def root() -> str:
 
 @pytest.fixture
 async def backend(shared_server: EtcdServer, root: str) -> AsyncIterator[Etcd2Backend]:
-    async with Etcd2Backend(shared_server.url, prefix=root) as backend:
+    async with Etcd2Backend(shared_server.url, prefix=root, timeout=15.0, connect_timeout=15.0) as backend:
         yield backend

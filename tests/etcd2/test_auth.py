@@ -13,7 +13,7 @@ from tests.support.running import fetched, running
 
 pytestmark = pytest.mark.server("etcd34")
 
-ME = Registration(service="greeter", host="10.0.0.7", port=80, id="g1", check=TTLCheck(ttl=3.0))
+ME = Registration(service="greeter", host="10.0.0.7", port=80, id="g1", check=TTLCheck(ttl=60.0))
 ROOT = "root:root-secret"
 RIGHTS = {"app": "/services/*", "greeter": "/services/greeter/*", "key": "/services/greeter/g1"}
 

@@ -8,6 +8,8 @@ import pytest
 from asyncsd.backends.eureka import EurekaBackend
 from tests.support.eureka import EurekaServer, guarded_server, shared_server
 
+INTERVAL = 0.1
+
 
 @pytest.fixture
 async def server() -> EurekaServer:
@@ -18,7 +20,7 @@ async def server() -> EurekaServer:
 
 @pytest.fixture
 async def backend(server: EurekaServer) -> AsyncIterator[EurekaBackend]:
-    async with EurekaBackend(server.url, interval=0.1) as backend:
+    async with EurekaBackend(server.url, interval=INTERVAL, timeout=20.0) as backend:
         yield backend
 
 

@@ -1,6 +1,5 @@
 """Two real servers that replicate to each other, and preserve themselves as they do by default."""
 
-import asyncio
 import time
 from collections.abc import Iterator
 
@@ -16,11 +15,17 @@ pytestmark = pytest.mark.server("eureka")
 
 
 @pytest.fixture(scope="module")
-def pair() -> Iterator[EurekaPair]:
+def started() -> Iterator[EurekaPair]:
     pair = EurekaPair()
-    asyncio.run(pair.start())
     yield pair
     pair.stop()
+
+
+@pytest.fixture
+async def pair(started: EurekaPair) -> EurekaPair:
+    """Both run, though a test may have killed one."""
+    await started.start()
+    return started
 
 
 async def test_what_is_registered_with_one_is_read_from_the_other(pair: EurekaPair, service: str) -> None:
@@ -60,7 +65,7 @@ async def test_a_server_that_preserves_itself_keeps_what_is_not_renewed(
 
 
 async def test_a_frozen_server_is_left_for_the_other(pair: EurekaPair, service: str) -> None:
-    async with EurekaBackend(pair.urls, interval=0.1, timeout=1.0) as backend:
+    async with EurekaBackend(pair.urls, interval=0.1, timeout=2.0) as backend:
         lease = await backend.register(me(service))
         await until(lambda: known_as(pair.servers[1], service, "DOWN"))
         pair.servers[0].freeze()
@@ -81,7 +86,7 @@ async def test_a_killed_server_takes_nothing_with_it(pair: EurekaPair, service: 
     registration = Registration(
         service=service, host="10.0.0.7", port=80, id=f"{service}-1", check=TTLCheck(ttl=3.0)
     )
-    async with EurekaBackend(pair.urls, interval=0.1, timeout=1.0) as backend:
+    async with EurekaBackend(pair.urls, interval=0.1, timeout=2.0) as backend:
         async with running(backend, registration) as registrar:
             await registrar.ready()
             await fetched(backend, service, statuses("passing"))

@@ -209,7 +209,7 @@ async def test_another_service_or_id_takes_the_old_one_away(
 async def test_what_the_server_has_forgotten_is_registered_again_at_once(
     server: EurekaServer, backend: EurekaBackend, service: str
 ) -> None:
-    registration = Registration(service=service, host="10.0.0.7", port=80, id="g1", check=TTLCheck(ttl=1.0))
+    registration = Registration(service=service, host="10.0.0.7", port=80, id="g1", check=TTLCheck(ttl=3.0))
     async with running(backend, registration) as registrar:
         await registrar.ready()
         assert (await server.call("DELETE", f"/apps/{service.upper()}/g1"))[0] == 200

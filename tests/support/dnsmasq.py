@@ -102,7 +102,10 @@ class Dnsmasq:
                 pass
 
     def _lacks(self, name: str, address: str) -> bool:
-        answer = dns.query.udp(dns.message.make_query(f"{name}.test", "A"), "127.0.0.1", 2.0, self.port)
+        try:
+            answer = dns.query.udp(dns.message.make_query(f"{name}.test", "A"), "127.0.0.1", 2.0, self.port)
+        except dns.exception.Timeout:
+            return True
         return address not in str(answer)
 
 

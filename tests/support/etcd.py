@@ -216,7 +216,7 @@ class EtcdServer:
 
     async def watched(self, count: int = 1) -> None:
         """Wait until so many watches stand on the server."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(20):
             while await asyncio.to_thread(self.watchers) < count:
                 pass
 
@@ -249,7 +249,7 @@ class EtcdServer:
                         return int(float(line.split()[1]))
             return 0
 
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(20):
             while await asyncio.to_thread(watchers) != count:
                 pass
 

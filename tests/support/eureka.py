@@ -157,10 +157,11 @@ class EurekaPair:
         self.urls = [server.url for server in self.servers]
 
     async def start(self) -> None:
-        """Start both, and wait until they serve."""
+        """Start those that don't run, and wait until both serve."""
         try:
             for server in self.servers:
-                server.launch()
+                if not server.running:
+                    server.launch()
             await asyncio.gather(*(server.ready() for server in self.servers))
         except BaseException:
             self.stop()

@@ -5,9 +5,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
-from asyncsd import Instance, Query, Registrar, Registration, Reply
+from asyncsd import BackendError, Instance, Query, Registrar, Registration, Reply
 
-__all__ = ["fetched", "running", "until"]
+__all__ = ["fetched", "fetched_at_last", "running", "until"]
 
 
 @asynccontextmanager
@@ -36,3 +36,17 @@ async def fetched(backend: Any, service: str, accept: Callable[[tuple[Instance, 
         while not accept(reply.instances):
             reply = await backend.fetch(Query(service), reply.cursor)
     return reply
+
+
+async def fetched_at_last(
+    backend: Any, service: str, accept: Callable[[tuple[Instance, ...]], object]
+) -> None:
+    """The same, past the errors of a server that has just come back, and is busy with what it missed."""
+
+    async def holds() -> bool:
+        try:
+            return bool(accept((await backend.fetch(Query(service), None)).instances))
+        except BackendError:
+            return False
+
+    await until(holds)

@@ -9,7 +9,7 @@ import pytest
 
 from tests.support.process import Process
 from tests.support.zookeeper import ZooKeeper
-from tests.zookeeper.watching import event, hasty, registered, watched
+from tests.zookeeper.watching import event, patient, registered, watched
 
 pytestmark = pytest.mark.server("zookeeper", "gokit-zk")
 
@@ -30,7 +30,7 @@ async def gokit(server: ZooKeeper, data: str) -> AsyncGenerator[Process, None]:
 
 async def hears(process: Process, holds: str) -> list[str]:
     """What it goes by, once something in it holds this text."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(20):
         while True:
             lines = [json.loads(line) for line in process.log.splitlines() if line.startswith("{")]
             if any(holds in one for one in lines[-1]["instances"] or ()):
@@ -39,7 +39,7 @@ async def hears(process: Process, holds: str) -> list[str]:
 
 
 async def test_it_is_seen_and_gone_when_it_ends(server: ZooKeeper) -> None:
-    async with hasty(server.host) as backend, watched(backend) as events:
+    async with patient(server.host) as backend, watched(backend) as events:
         async with gokit(server, "10.0.0.1:8080") as one, gokit(server, "http://10.0.0.2:8080"):
             found = await event(events, lambda e: len(e.snapshot or ()) == 2)
             assert {(i.address, i.scheme) for i in found.snapshot or ()} == {
@@ -52,7 +52,7 @@ async def test_it_is_seen_and_gone_when_it_ends(server: ZooKeeper) -> None:
 
 
 async def test_both_stand_under_one_service(server: ZooKeeper) -> None:
-    async with hasty(server.host) as backend, watched(backend) as events:
+    async with patient(server.host) as backend, watched(backend) as events:
         async with gokit(server, "10.0.0.1:8080") as theirs, registered(backend):
             found = await event(events, lambda e: len(e.snapshot or ()) == 2)
             assert sorted(i.address for i in found.snapshot or ()) == ["10.0.0.1:8080", "127.0.0.1:8080"]

@@ -6,15 +6,23 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
+import pytest
 from kazoo.client import KazooClient
 
-from asyncsd import Event, Registration, TTLCheck, Watcher
+from asyncsd import Event, Query, Registration, TTLCheck, UnreachableError, Watcher
 from asyncsd._registrar import Registrar
 from asyncsd.backends.zookeeper import ZooKeeperBackend
 from tests.support.zookeeper import ZooKeeper
 
 ME = Registration(service="greeter", id="one", host="127.0.0.1", port=8080, check=TTLCheck(ttl=15.0))
 PATH = "/services/greeter/one"
+
+
+def patient(hosts: Any, **options: Any) -> ZooKeeperBackend:
+    """A backend to which a server or a test that stands still for seconds is no fault."""
+    return ZooKeeperBackend(
+        hosts, **{"session_timeout": 20.0, "connect_timeout": 15.0, "timeout": 15.0, **options}
+    )
 
 
 def hasty(hosts: Any, **options: Any) -> ZooKeeperBackend:
@@ -30,7 +38,7 @@ async def registered(backend: ZooKeeperBackend, me: Registration = ME) -> AsyncI
     registrar = Registrar(backend, me)
     task = asyncio.get_running_loop().create_task(registrar.run())
     try:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(20):
             await registrar.ready()
         yield registrar
     finally:
@@ -139,9 +147,46 @@ def client_of(backend: ZooKeeperBackend) -> Any:
 
 
 async def number(server: ZooKeeper, name: str) -> int:
-    """A figure of the server's own: `packets_received`, `num_alive_connections`, `watch_count`."""
-    lines = dict(line.split("\t", 1) for line in (await server.command("mntr")).splitlines() if "\t" in line)
+    """A figure of the server's own: `packets_received`, `ephemerals_count`."""
+    lines = dict(line.split("\t", 1) for line in (await told(server, "mntr")).splitlines() if "\t" in line)
     return int(lines[f"zk_{name}"])
+
+
+def session_of(backend: ZooKeeperBackend) -> int:
+    """The number of the session that the backend has now."""
+    assert backend._opened is not None
+    assert backend._opened.session.id is not None
+    return backend._opened.session.id
+
+
+async def sessions(server: ZooKeeper) -> set[int]:
+    """The sessions that have a connection to the server."""
+    return {int(sid, 16) for sid in re.findall(r"sid=(0x[0-9a-f]+)", await told(server, "cons"))}
+
+
+async def watches(server: ZooKeeper, session: int) -> set[str]:
+    """The paths that a session watches; others may have ended without a word, and go when they time out."""
+    found = re.split(r"^(0x[0-9a-f]+)$", await told(server, "wchc"), flags=re.MULTILINE)
+    lists = {int(sid, 16): paths for sid, paths in zip(found[1::2], found[2::2], strict=True)}
+    return set(map(str.strip, lists[session].strip().splitlines()))
+
+
+async def told(server: ZooKeeper, word: str) -> str:
+    """The answer to a four-letter command, however late."""
+    async with asyncio.timeout(20):
+        while not (answer := await server.command(word)):
+            pass
+    return answer
+
+
+async def refused(backend: ZooKeeperBackend, why: str) -> None:
+    """Ask until the error says why. The first may come before a connection was tried."""
+    async with asyncio.timeout(20):
+        while True:
+            with pytest.raises(UnreachableError) as caught:
+                await backend.fetch(Query("greeter"), None)
+            if re.search(why, str(caught.value)):
+                return
 
 
 async def expire(backend: ZooKeeperBackend, host: str) -> None:

@@ -48,6 +48,10 @@ class Client:
                 self.kazoo.add_listener(listen)
                 self.kazoo.start_async()
 
+    def cut(self) -> None:
+        """End its connection: it goes on with the next server. Doesn't block."""
+        self._connector.cut()
+
     def _stop(self) -> None:
         """Stop it; blocks until its threads have ended."""
         with self._turn:

@@ -41,6 +41,10 @@ class Connector:
     def abort(self) -> None:
         """End the connection, and refuse another: whoever waits for it hears at once. From any thread."""
         self._aborted = True
+        self.cut()
+
+    def cut(self) -> None:
+        """End the connection, so that kazoo makes another. From any thread."""
         if self._socket is not None:
             with suppress(OSError):
                 # Not SSLSocket's own, which takes its state away from the thread that reads.

@@ -47,6 +47,9 @@ class Session:
     seen, and refuse it for ever. So a client that was connected and isn't for half of the session timeout is
     put aside for a new one, which takes up the same session where that still stands.
 
+    Nor does kazoo leave a server that is silent while requests go out more often than its pings would, which
+    is a third of the session timeout: so the connection is cut where there was no answer to any for as long.
+
     `ids` are all sessions that were had. `lost` is called on the loop when the connection is lost: every
     watch is gone then.
     """
@@ -76,6 +79,9 @@ class Session:
         self._disconnected = asyncio.Event()
         self._disconnected.set()
         self._was_connected = False
+        self._answered_at = 0.0
+        self._silent_since: float | None = None
+        """When the first request was made since then that had no answer in time."""
         self._tasks = TaskOwner()
         self._submitter: Submitter | None = None
 
@@ -131,6 +137,7 @@ class Session:
             self.id, self._key = key[0], key
             self.ids.add(key[0])
             self._was_connected = True
+            self._answered()
             self._connected.set()
             self._disconnected.clear()
             return
@@ -149,6 +156,8 @@ class Session:
                 async with self._clock.timeout(patience):
                     await self._connected.wait()
             except TimeoutError:
+                if self.is_connected:
+                    continue  # It came as the time was over.
                 # One that was never connected knows nothing that servers could refuse, unless it has ended.
                 if self._was_connected or (self._client is not None and self._client.has_ended):
                     await self._replace()
@@ -168,12 +177,30 @@ class Session:
         """An error of kazoo's as one of ours."""
         return meaning(error, what, self.where)
 
+    def _answered(self) -> None:
+        """The server has said something."""
+        self._answered_at, self._silent_since = self._clock.time(), None
+
+    def _unanswered(self, kazoo: Any, began: float) -> None:
+        """A request that was made then had no answer in time."""
+        client = self._client
+        if client is None or client.kazoo is not kazoo or self._answered_at > began:
+            return
+        if self._silent_since is None:
+            self._silent_since = began
+        silent = self._clock.time() - self._silent_since
+        if silent >= self._settings.session_timeout / 3 and self.is_connected:
+            log.info("ZooKeeper at %s was silent for %.1f s: the connection is cut", self.where, silent)
+            self._silent_since = None
+            client.cut()
+
     async def _ready(self) -> Any:
         """The client, connected; UnreachableError where it isn't in time."""
         if not self._connected.is_set():
             try:
                 async with self._clock.timeout(self._connect_timeout):
-                    await self._connected.wait()
+                    while not self._connected.is_set():  # It may be lost again before this one hears of it.
+                        await self._connected.wait()
             except TimeoutError as exc:
                 raise UnreachableError(
                     f"no connection to ZooKeeper within {self._connect_timeout:g} s: {self._why()}",
@@ -204,6 +231,7 @@ class Session:
     async def run(self, starts: Sequence[tuple[str, Callable[[Any], Any]]]) -> list[Any]:
         """`ask_all` of functions that hand something to a client and return kazoo's AsyncResult."""
         client = await self._ready()
+        began = self._clock.time()
         loop = asyncio.get_running_loop()
         answers: list[Any] = [_OPEN] * len(starts)
         left = len(starts)
@@ -214,6 +242,8 @@ class Session:
             if answers[number] is not _OPEN:
                 return
             answers[number] = answer
+            if not isinstance(answer, Exception) or not isinstance(meaning(answer, "", ""), UnreachableError):
+                self._answered()
             left -= 1
             if left == 0 and not done.done():
                 done.set_result(None)
@@ -231,6 +261,7 @@ class Session:
                 self._submitter.submit(submit)
                 await done
         except TimeoutError as exc:
+            self._unanswered(client, began)
             raise UnreachableError(
                 f"{starts[0][0]}: no answer from ZooKeeper within {self._timeout:g} s", url=self.where
             ) from exc

@@ -17,6 +17,7 @@ from tests.support.fake_catalog import FakeCatalog
 from tests.support.hurried import hurried
 
 FEED = "/v1/health/state/critical"
+HELD = dict.fromkeys((FEED, "/v1/health/state/warning", "/v1/catalog/nodes", "/v1/catalog/node-services/n1"), 1)
 MOST = 6
 """max_watches; up to half as many nodes are followed."""
 
@@ -101,8 +102,7 @@ async def test_all_wait_on_a_few_queries_and_each_change_reads_its_service_alone
 ) -> None:
     backend = backend_of(agent)
     async with watched(backend) as watches:
-        held = (FEED, "/v1/health/state/warning", "/v1/catalog/nodes", "/v1/catalog/node-services/n1")
-        await eventually(lambda: +catalog.held == dict.fromkeys(held, 1))
+        await eventually(lambda: +catalog.held == HELD)
         agent.asked.clear()
         catalog.put("s7", port=81)
         await eventually(lambda: watches[7].ports == [81])
@@ -389,6 +389,7 @@ async def test_an_agent_that_is_gone_is_asked_once_more_for_all_of_them(
 ) -> None:
     backend = backend_of(agent)
     async with watched(backend) as watches:
+        await eventually(lambda: +catalog.held == HELD)
         with counted(agent.port) as attempts:
             await agent.stop()
             outcomes = await asyncio.gather(*(watch.task for watch in watches), return_exceptions=True)

@@ -7,14 +7,25 @@ import threading
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from kazoo.exceptions import NoNodeError
 from kazoo.protocol.states import Callback
 
-from asyncsd import BadRequestError, ClosedError, Discovery, Instance, Meta, Query, Record
+from asyncsd import (
+    BadRequestError,
+    Clock,
+    ClosedError,
+    Discovery,
+    Instance,
+    Meta,
+    Query,
+    Record,
+    UnreachableError,
+)
 from asyncsd._clock import LoopClock
 from asyncsd.backends import from_url
 from asyncsd.backends.zookeeper import ZooKeeperBackend
@@ -24,6 +35,7 @@ from asyncsd.backends.zookeeper._kazoo import Settings, _make_handler, load
 from asyncsd.backends.zookeeper._log import KazooLog
 from asyncsd.backends.zookeeper._session import Session, _deliver
 from asyncsd.backends.zookeeper._threads import Submitter
+from asyncsd.testing import FakeClock
 
 
 def shown(hosts: Any) -> list[str]:
@@ -325,17 +337,7 @@ async def test_answers_that_are_told_twice_or_at_once_count_once() -> None:
         def then(self, callback: Any) -> None:
             threading.Timer(0.1, super().then, (callback,)).start()
 
-    def lost() -> None:
-        return
-
-    session = Session(
-        Settings((), 2.0, None, None, None),
-        where="zk",
-        timeout=5.0,
-        connect_timeout=1.0,
-        clock=LoopClock(),
-        lost=lost,
-    )
+    session = offline(LoopClock())
     session._connected.set()
     client: Any = SimpleNamespace(kazoo=None)
     session._client, session._submitter = client, Submitter()
@@ -344,6 +346,117 @@ async def test_answers_that_are_told_twice_or_at_once_count_once() -> None:
         assert await session.run([*starts, ("c", lambda _: Twice(None))]) == [1, 2, None]
     finally:
         session._submitter.stop()
+
+
+async def test_a_client_that_connects_at_the_last_moment_is_kept() -> None:
+    clock = FakeClock()
+    session = offline(clock)
+    client: Any = SimpleNamespace(kazoo="kazoo", has_ended=False)
+    session._client, session._was_connected = client, True
+    session._tasks.spawn(session._supervise(), role="session", service="zookeeper")
+    asking = asyncio.create_task(session._ready())
+    await clock.settle()
+    assert clock.skip(), "its time is over, and nobody has noticed yet"
+    session._heard(client, "CONNECTED", (7, b""))
+    await clock.settle()
+    assert await asking == "kazoo"
+    assert session._client is client
+    await session._tasks.aclose()
+
+
+async def test_a_connection_that_is_lost_at_once_is_not_asked() -> None:
+    clock = FakeClock()
+    session = offline(clock)
+    client: Any = SimpleNamespace(kazoo="kazoo", has_ended=False)
+    session._client = client
+    asking = asyncio.create_task(session._ready())
+    await clock.settle()
+    session._heard(client, "CONNECTED", (7, b""))
+    session._heard(client, "SUSPENDED", (7, b""))
+    await clock.settle()
+    assert not asking.done()
+    session._heard(client, "CONNECTED", (7, b""))
+    assert await asking == "kazoo"
+
+
+class Silent:
+    """A client that answers what it is told to, and notes that its connection was cut."""
+
+    def __init__(self) -> None:
+        self.kazoo = self
+        self.cuts = 0
+        self.answers: list[Any] = []
+        self.taken = threading.Semaphore(0)
+
+    def cut(self) -> None:
+        self.cuts += 1
+
+    def start(self, _: Any) -> Any:
+        answer = _make_handler(load()).async_result()
+        self.answers.append(answer)
+        self.taken.release()
+        return answer
+
+
+async def asked(
+    clock: FakeClock, session: Session, client: Silent, seconds: float = 1.0
+) -> asyncio.Task[Any]:
+    """A request that kazoo has taken, so many seconds after."""
+    asking = asyncio.create_task(session.run([("a", client.start)]))
+    await clock.settle()
+    assert await asyncio.to_thread(client.taken.acquire, timeout=20.0)
+    await clock.advance(seconds)
+    return asking
+
+
+async def test_a_server_that_is_silent_while_it_is_asked_ever_again_is_left() -> None:
+    """kazoo would never notice: it pings only where it isn't asked to send anything else."""
+    clock, client = FakeClock(), Silent()
+    session = offline(clock, timeout=1.0, session_timeout=9.0)
+    session._client, session._submitter = cast("Any", client), Submitter()
+    session._heard(cast("Any", client), "CONNECTED", (7, b""))
+    try:
+        cuts = []
+        for _ in range(7):
+            with pytest.raises(UnreachableError, match="no answer"):
+                await (await asked(clock, session, client))
+            cuts.append(client.cuts)
+        assert cuts == [0, 0, 1, 1, 1, 2, 2]
+    finally:
+        session._submitter.stop()
+
+
+@pytest.mark.parametrize("answer", [None, NoNodeError()])
+async def test_a_server_that_answers_something_is_not_left(answer: Any) -> None:
+    clock, client = FakeClock(), Silent()
+    session = offline(clock, timeout=1.0, session_timeout=9.0)
+    session._client, session._submitter = cast("Any", client), Submitter()
+    session._heard(cast("Any", client), "CONNECTED", (7, b""))
+    try:
+        for _ in range(9):
+            waiting = await asked(clock, session, client, 0.5)
+            quick = await asked(clock, session, client, 0.25)
+            if answer is None:
+                client.answers[-1].set("yes")
+            else:
+                client.answers[-1].set_exception(answer)
+            await quick
+            await clock.advance(0.25)
+            with pytest.raises(UnreachableError, match="no answer"):
+                await waiting
+        assert client.cuts == 0
+    finally:
+        session._submitter.stop()
+
+
+def offline(clock: Clock, *, timeout: float = 5.0, session_timeout: float = 2.0) -> Session:
+    """A session that nobody has opened."""
+
+    def lost() -> None:
+        return
+
+    settings = Settings((), session_timeout, None, None, None)
+    return Session(settings, where="zk", timeout=timeout, connect_timeout=2.0, clock=clock, lost=lost)
 
 
 def test_an_answer_for_a_loop_that_has_ended_is_dropped() -> None:
