@@ -17,7 +17,9 @@ from tests.support.fake_catalog import FakeCatalog
 from tests.support.hurried import hurried
 
 FEED = "/v1/health/state/critical"
-HELD = dict.fromkeys((FEED, "/v1/health/state/warning", "/v1/catalog/nodes", "/v1/catalog/node-services/n1"), 1)
+HELD = dict.fromkeys(
+    (FEED, "/v1/health/state/warning", "/v1/catalog/nodes", "/v1/catalog/node-services/n1"), 1
+)
 MOST = 6
 """max_watches; up to half as many nodes are followed."""
 
