@@ -15,6 +15,8 @@ __all__ = ["PeakEWMA"]
 
 LEAST = 1e-6
 """Seconds: what a clock can't tell from nothing is still a measurement."""
+WORST = 1_000.0
+"""How many penalties the failures of one that is picked nevertheless come to."""
 MOST_EXPONENT = 200.0
 """Far from where exp() overflows, at 709."""
 
@@ -26,7 +28,9 @@ class PeakEWMA:
     Latency is an exponentially weighted moving average over about `decay` seconds which jumps up to a peak
     at once and comes down slowly (Finagle's PeakEwma; tower's `load::peak_ewma`). A failure counts as a call
     of at least `penalty` seconds: an instance that fails fast isn't a fast one (linkerd/linkerd2-proxy#4537).
-    A call that was given up took at least as long as it ran.
+    It counts as twice of what was expected where that is more: when all others are so slow, or so busy, that
+    it looks good nevertheless, calls don't fall on what fails. A call that was given up took at least as long
+    as it ran.
 
     What isn't measured again fades, so one that was slow is tried again in time. A newcomer counts as the
     fastest that is known, and so gets its share at once. Before anything is known, each gets a second call
@@ -113,12 +117,13 @@ class PeakEWMAPicker(Taking):
         def end(error: BaseException | None) -> None:
             now = self._time()
             latency = now - began
-            if error is not None and latency < self._penalty and isinstance(error, Exception):
-                latency = self._penalty
-            elif latency < LEAST:
-                latency = LEAST
             exponent = (now - self._start) / self._decay
             growth = exp(exponent) if exponent < MOST_EXPONENT else self._growth(now)
+            if error is not None and isinstance(error, Exception):
+                twice = min(2 * load.scaled / growth, WORST * self._penalty)
+                latency = max(latency, self._penalty, twice)
+            elif latency < LEAST:
+                latency = LEAST
             scaled = latency * growth
             if scaled >= load.scaled:
                 load.scaled = scaled

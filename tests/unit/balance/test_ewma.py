@@ -1,10 +1,12 @@
 """PeakEWMA: fast ones get more, failing ones little, and everything fades."""
 
 import dataclasses
+import heapq
 import math
 import random
 from collections import Counter
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import pytest
 from hypothesis import given
@@ -55,6 +57,23 @@ class World:
             seconds, outcome = answer(instance)
             self.clock.move(seconds)
             end(outcome)
+        return shares
+
+    async def stream(
+        self, calls: int, every: float, answer: Callable[[Instance], tuple[float, Finished]]
+    ) -> Counter[str]:
+        """A call each so many seconds, whether those before have come back or not."""
+        shares: Counter[str] = Counter()
+        ends: list[tuple[float, int, Callable[[], None]]] = []
+        for number in range(calls):
+            while ends and ends[0][0] <= self.clock.time():
+                heapq.heappop(ends)[2]()
+            instance = self.pick()
+            shares[instance.id] += 1
+            seconds, outcome = answer(instance)
+            end = partial(self.picker.begin(instance), outcome)
+            heapq.heappush(ends, (self.clock.time() + seconds, number, end))
+            self.clock.move(every)
         return shares
 
 
@@ -140,6 +159,29 @@ async def test_one_failing_instance_of_ten_gets_little() -> None:
     shares = await world.sequence(2_000, answer)
     assert shares[broken] <= 20
     assert min(share for name, share in shares.items() if name != broken) > 100
+
+
+@pytest.mark.parametrize("count", [3, 10])
+async def test_in_overload_calls_do_not_fall_on_what_refuses_them(count: int) -> None:
+    """All that answers takes seconds and has many calls in flight; one refuses at once and has none."""
+    world = World(instances(count))
+    broken = world.fit[1].id
+
+    def answer(instance: Instance) -> tuple[float, Finished]:
+        return (0.001, OSError()) if instance.id == broken else (2.0, None)
+
+    shares = await world.stream(4_000, 0.01, answer)
+    assert shares[broken] <= 200
+
+
+async def test_of_many_that_all_fail_the_one_that_recovers_is_found() -> None:
+    world = World(instances(5))
+    shares = await world.sequence(500, lambda each: (0.001, OSError()))
+    assert len(shares) == 5
+    assert all(load.latency is not None and load.latency <= 1_000.0 for load in world.picker.loads())
+    well = world.fit[2].id
+    shares = await world.sequence(100, lambda each: (0.001, None if each.id == well else OSError()))
+    assert shares[well] > 30
 
 
 async def test_a_slow_instance_gets_little_and_all_of_it_back_once_it_is_fast() -> None:
@@ -306,9 +348,10 @@ def test_an_estimate_is_the_moving_average_that_it_says_and_taking_is_picking_an
         ends(outcome)
         assert one.picker.loads() == other.picker.loads()
         now = one.clock.time()
-        measured = max(seconds, 1.0 if isinstance(outcome, Exception) else 1e-6)
         latency, seen_at = plain.get(instance.id, (0.0, now))
         weight = math.exp((seen_at - now) / 10.0)
+        failed = max(1.0, min(2 * latency * weight, 1_000.0))
+        measured = max(seconds, failed if isinstance(outcome, Exception) else 1e-6)
         if measured >= latency * weight:
             plain[instance.id] = measured, now
         elif outcome is None:
