@@ -28,7 +28,10 @@ Consistency: TypeAlias = Literal["default", "consistent", "stale"]
 Reason: TypeAlias = Literal["changed", "error", "reset", "stored", "recovered", "closed"]
 
 _SEVERITY: dict[str, int] = {"passing": 0, "warning": 1, "critical": 2}
-
+_USABLE = {
+    worst: frozenset(status for status in _SEVERITY if _SEVERITY[status] <= _SEVERITY[worst])
+    for worst in _SEVERITY
+}
 
 _NO_META = Meta()
 
@@ -208,8 +211,7 @@ class Snapshot(Sequence[Instance]):
         """Sort `instances` and part them by whether they fit `query`; ones without its tags are left out."""
         if tags := set(query.tags):
             instances = [instance for instance in instances if tags.issubset(instance.tags)]
-        worst = _SEVERITY[query.status]
-        usable = {status for status, severity in _SEVERITY.items() if severity <= worst}
+        usable = _USABLE[query.status]
         fit: list[Instance] = []
         unfit: list[Instance] = []
         for instance in instances:
