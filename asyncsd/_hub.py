@@ -212,6 +212,7 @@ class Hub:
         closed: bool = False,
     ) -> Since:
         """What makes the Event, and only once for all readers that stand at the same snapshot."""
+        instances = () if after is None else after.instances
         age = None if heard_at is None else self._clock.time() - heard_at
         made: dict[int, tuple[Snapshot | None, Event]] = {}
 
@@ -219,10 +220,10 @@ class Hub:
             if id(base) not in made:
                 if base is after:
                     way = Diff()
-                elif base is None and after is not None:
-                    way = Diff(after.instances)
+                elif base is None:
+                    way = Diff(instances)
                 else:
-                    way = diff(base, after)
+                    way = diff(base.instances, instances)
                 event = Event(self.query, after, stale, error, reason, closed, heard_at, age, *way)
                 made[id(base)] = (base, event)
             return made[id(base)][1]
