@@ -4,7 +4,7 @@ import logging
 from collections import OrderedDict
 from collections.abc import Iterable
 from hashlib import blake2b
-from typing import NamedTuple, TypeAlias, cast
+from typing import NamedTuple, TypeAlias
 
 import msgspec
 
@@ -78,9 +78,9 @@ class Decoder:
         digests = () if is_long else tuple(map(_digest, new.between))
         found, complaint = self._find(new, before, digests)
         instances = tuple(filter(None, found))
-        if len(instances) == len(found):
-            instances = cast("tuple[Instance, ...]", found)
         decoded = Decoded(instances, len(found) - len(instances))
+        if not decoded.skipped:
+            found = instances  # One tuple is held, not two.
         filtered = is_filtered(answer)
         if filtered:
             self._look_at_rights(query, answer, before, decoded)
