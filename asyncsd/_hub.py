@@ -4,7 +4,6 @@ import asyncio
 import sys
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import replace
 from typing import TypeAlias
 
 from ._errors import ClosedError
@@ -147,16 +146,7 @@ class Hub:
             raise self.failure()
         if snapshot is not None and self._heard is not None:
             self._heard.set()
-        self._deliver(
-            Event(
-                query=self.query,
-                snapshot=snapshot,
-                stale=stale,
-                error=error,
-                reason=reason,
-                heard_at=heard_at,
-            )
-        )
+        self._deliver(self._telling(snapshot, stale, error, reason, heard_at))
 
     def close(self, error: Exception | None = None) -> None:
         """Give all queues a last Event, which says closed and why, and let go of them. Idempotent."""
@@ -179,8 +169,13 @@ class Hub:
         outlet = _Outlet(queue)
         if self.latest is not None:
             # "recovered" is no news to a reader who has missed the outage.
-            trusted = not (self.latest.stale or self.closed)
-            outlet.put(self._telling(replace(self.latest, reason="changed") if trusted else self.latest))
+            latest = self.latest
+            reason: Reason = latest.reason if latest.stale or self.closed else "changed"
+            outlet.put(
+                self._telling(
+                    latest.snapshot, latest.stale, latest.error, reason, latest.heard_at, latest.closed
+                )
+            )
         if not self.closed:
             self._outlets[id(queue)] = outlet
 
@@ -192,23 +187,14 @@ class Hub:
         outlet = self._outlets.pop(id(queue), None)
         if outlet is not None and close:
             with suppress(QueueShutDown):
-                outlet.put(self._telling(self._last(None)))
+                outlet.put(self._last(None))
 
-    def _last(self, error: Exception | None) -> Event:
+    def _last(self, error: Exception | None) -> Since:
         latest = self.latest or Event(self.query, None)
-        return Event(
-            query=self.query,
-            snapshot=latest.snapshot,
-            stale=latest.stale,
-            error=error,
-            reason="closed",
-            closed=True,
-            heard_at=latest.heard_at,
-        )
+        return self._telling(latest.snapshot, latest.stale, error, "closed", latest.heard_at, closed=True)
 
-    def _deliver(self, event: Event) -> None:
-        """Put `event`, with the diff that leads to it, into all queues."""
-        since = self._telling(event)
+    def _deliver(self, since: Since) -> None:
+        """Put an Event, with the diff that leads to it, into all queues."""
         self.latest = since(self.snapshot)
         for outlet in list(self._outlets.values()):
             try:
@@ -216,35 +202,30 @@ class Hub:
             except QueueShutDown:  # Its reader wants no more.
                 del self._outlets[id(outlet.queue)]
 
-    def _telling(self, event: Event) -> Since:
-        """What makes `event` complete, and only once for all readers that stand at the same snapshot."""
-        after = event.snapshot
-        age = None if event.heard_at is None else self._clock.time() - event.heard_at
+    def _telling(
+        self,
+        after: Snapshot | None,
+        stale: bool,
+        error: Exception | None,
+        reason: Reason,
+        heard_at: float | None,
+        closed: bool = False,
+    ) -> Since:
+        """What makes the Event, and only once for all readers that stand at the same snapshot."""
+        instances = () if after is None else after.instances
+        age = None if heard_at is None else self._clock.time() - heard_at
         made: dict[int, tuple[Snapshot | None, Event]] = {}
 
         def since(base: Snapshot | None) -> Event:
             if id(base) not in made:
                 if base is after:
                     way = Diff()
-                elif base is None and after is not None:
-                    way = Diff(after.instances)
+                elif base is None:
+                    way = Diff(instances)
                 else:
-                    way = diff(base, after)
-                # Not by `replace`: this is between a change and its being told.
-                made[id(base)] = (
-                    base,
-                    Event(
-                        event.query,
-                        after,
-                        event.stale,
-                        event.error,
-                        event.reason,
-                        event.closed,
-                        event.heard_at,
-                        age,
-                        *way,
-                    ),
-                )
+                    way = diff(base.instances, instances)
+                event = Event(self.query, after, stale, error, reason, closed, heard_at, age, *way)
+                made[id(base)] = (base, event)
             return made[id(base)][1]
 
         return since

@@ -28,7 +28,10 @@ Consistency: TypeAlias = Literal["default", "consistent", "stale"]
 Reason: TypeAlias = Literal["changed", "error", "reset", "stored", "recovered", "closed"]
 
 _SEVERITY: dict[str, int] = {"passing": 0, "warning": 1, "critical": 2}
-
+_USABLE = {
+    worst: frozenset(status for status in _SEVERITY if _SEVERITY[status] <= _SEVERITY[worst])
+    for worst in _SEVERITY
+}
 
 _NO_META = Meta()
 
@@ -148,6 +151,10 @@ class Query:
         if self.max_stale is not None and (self.consistency != "stale" or not self.max_stale > 0):
             raise ValueError("Query.max_stale is in seconds, more than 0, and goes with consistency='stale'")
 
+    def __hash__(self) -> int:
+        # Each answer to it asks for this: those that differ do so by these, but for a few.
+        return hash((self.service, self.tags, self.status, self.datacenter, self.filter))
+
     @classmethod
     def of(cls, query: "Query | str") -> "Query":
         """`query` itself, or the Query that a bare service name stands for."""
@@ -185,6 +192,8 @@ _id: Callable[[Instance], str] = attrgetter("id")
 
 def _sorted(instances: list[Instance]) -> tuple[Instance, ...]:
     """`instances` in their order; the ids alone, which most often differ, take a third of the time."""
+    if len(instances) < 2:
+        return tuple(instances)
     if len(set(map(_id, instances))) == len(instances):
         return tuple(sorted(instances, key=_id))
     return tuple(sorted(instances, key=_order))
@@ -208,8 +217,7 @@ class Snapshot(Sequence[Instance]):
         """Sort `instances` and part them by whether they fit `query`; ones without its tags are left out."""
         if tags := set(query.tags):
             instances = [instance for instance in instances if tags.issubset(instance.tags)]
-        worst = _SEVERITY[query.status]
-        usable = {status for status, severity in _SEVERITY.items() if severity <= worst}
+        usable = _USABLE[query.status]
         fit: list[Instance] = []
         unfit: list[Instance] = []
         for instance in instances:

@@ -3,8 +3,8 @@
 import logging
 from collections import OrderedDict
 from collections.abc import Iterable
-from hashlib import sha256
-from typing import NamedTuple, TypeAlias, cast
+from hashlib import blake2b
+from typing import NamedTuple, TypeAlias
 
 import msgspec
 
@@ -13,10 +13,10 @@ from asyncsd._models import Instance, Query
 from asyncsd._values import as_host
 
 from ._answers import Answer, is_filtered, shape_error
-from ._items import NOTHING, Items, News, news
+from ._items import NOTHING, Items, News, news, split
 from ._wire import Entry, Self, ServiceState, Shared, instance
 
-__all__ = ["Decoder", "decode_host", "decode_names", "decode_service"]
+__all__ = ["Decoded", "Decoder", "decode_host", "decode_names", "decode_service"]
 
 log = logging.getLogger("asyncsd.consul")
 
@@ -72,15 +72,15 @@ class Decoder:
         before = self._known.get(query, _NOTHING)
         is_long = len(answer.body) >= LONG
         try:
-            new = news(before.items if is_long else NOTHING, answer.body)
+            new = news(before.items, answer.body) if is_long else News(NOTHING, 0, split(answer.body), 0)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as exc:
             raise shape_error(answer, "a list of instances", exc) from exc
         digests = () if is_long else tuple(map(_digest, new.between))
         found, complaint = self._find(new, before, digests)
         instances = tuple(filter(None, found))
-        if len(instances) == len(found):
-            instances = cast("tuple[Instance, ...]", found)
         decoded = Decoded(instances, len(found) - len(instances))
+        if not decoded.skipped:
+            found = instances  # One tuple is held, not two.
         filtered = is_filtered(answer)
         if filtered:
             self._look_at_rights(query, answer, before, decoded)
@@ -101,6 +101,7 @@ class Decoder:
         known = dict(zip(stood, gone, strict=False))
         marks: Iterable[bytes] = digests or map(bytes, new.between)
         complaint: Exception | None = None
+        fresh = False
         between: list[Instance | None] = []
         if len(self._shared) > SHARED:
             self._shared.clear()
@@ -108,12 +109,15 @@ class Decoder:
             if mark in known:
                 between.append(known[mark])
                 continue
+            fresh = True
             try:
                 between.append(instance(self._entry.decode(raw), self._shared))
             except (msgspec.MsgspecError, ValueError, TypeError, RecursionError) as exc:
                 between.append(None)
                 complaint = exc
-        return (*before.found[: new.same], *_keep_equal(gone, between), *before.found[last:]), complaint
+        if fresh and gone:
+            between = _keep_equal(gone, between)
+        return (*before.found[: new.same], *between, *before.found[last:]), complaint
 
     @staticmethod
     def _look_at_rights(query: Query, answer: Answer, before: _Known, decoded: Decoded) -> None:
@@ -139,10 +143,10 @@ class Decoder:
 
 
 def _digest(raw: msgspec.Raw) -> bytes:
-    return sha256(raw, usedforsecurity=False).digest()
+    return blake2b(raw, digest_size=16, usedforsecurity=False).digest()
 
 
-def _keep_equal(before: Found, after: Iterable[Instance | None]) -> Found:
+def _keep_equal(before: Found, after: Iterable[Instance | None]) -> list[Instance | None]:
     """Where only what an Instance doesn't show has changed (a check's output, an index), keep the object."""
     gone = {found.key: found for found in before if found is not None}
 
@@ -150,7 +154,7 @@ def _keep_equal(before: Found, after: Iterable[Instance | None]) -> Found:
         old = None if found is None else gone.get(found.key)
         return old if old is not None and old == found else found
 
-    return tuple(map(kept, after)) if gone else tuple(after)
+    return list(map(kept, after))
 
 
 def _denied(answer: Answer, text: str) -> PermissionDeniedError:

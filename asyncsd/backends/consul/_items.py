@@ -7,9 +7,10 @@ from typing import NamedTuple
 
 import msgspec
 
-__all__ = ["NOTHING", "Items", "News", "news"]
+__all__ = ["NOTHING", "Items", "News", "news", "split"]
 
-_split = msgspec.json.Decoder(list[msgspec.Raw])
+split = msgspec.json.Decoder(list[msgspec.Raw]).decode
+"""The JSON of each item of a list."""
 
 _BETWEEN = b" ,\t\r\n"
 """What may stand between two items."""
@@ -75,7 +76,7 @@ def _between(before: Items, body: bytes) -> News:
         text = b"[{}" + text
     if rest:
         text += b",{}]"
-    between = _split.decode(text)
+    between = split(text)
     if same:
         del between[0]
     if rest:

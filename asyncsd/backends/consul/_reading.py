@@ -12,7 +12,7 @@ from asyncsd._protocols import Clock
 
 from ._answers import Answer, checked, known_leader, last_contact, parse_index
 from ._client import ConsulClient
-from ._decode import Decoder
+from ._decode import Decoded, Decoder
 from ._feed import Feed, Mark
 from ._feeds import Feeds, Place
 
@@ -49,8 +49,8 @@ class Cursor(NamedTuple):
 
     position: int
     client: ConsulClient
-    reply: Reply | None = None
-    """What was read, without a cursor."""
+    read: Decoded | None = None
+    known_leader: bool = True
     heard: Heard | None = None
 
 
@@ -146,21 +146,22 @@ class Reader:
             return self._reply(place, query, await self._ask(place.client, wanted, None))
         mark, now = feed.mark(), self._clock.time()
         reply = self._reply(place, query, await self._ask(place.client, wanted, None))
-        if reply.index is None:
+        if reply.cursor is None:
             return reply
-        if cursor is None or cursor.position != reply.index:
-            feed.has_read(query.service, mark, reply.index)
+        read: Cursor = reply.cursor
+        if cursor is None or cursor.position != read.position:
+            feed.has_read(query.service, mark, read.position)
         before = None if cursor is None else cursor.heard
         unread = UNREAD if before is None else before.unread
         heard = self._heard(feed, mark, now, unread if told else min(2 * unread, MOST_UNREAD))
         if not feed.known.has(reply.instances):
             since = now if before is None or before.unknown is None else before.unknown
             heard = replace(heard, unknown=since)
-        return replace(reply, cursor=reply.cursor._replace(heard=heard))
+        return replace(reply, cursor=read._replace(heard=heard))
 
     def _as_heard(self, feed: Feed, query: Query, cursor: Cursor) -> Heard | None:
         """What was read before the feed was live, if the feed knows it to hold: it needn't be read again."""
-        read = cursor.reply
+        read = cursor.read
         if read is None or not feed.known.shows(query.service, read.instances, cursor.position):
             return None
         return self._heard(feed, feed.mark(), feed.heard_at, UNREAD)
@@ -177,16 +178,17 @@ class Reader:
 
     def _reply(self, place: Place, query: Query, answer: Answer) -> Reply:
         decoded = self._decoder.decode(query, answer)
-        index = parse_index(answer)
-        reply = Reply(
-            decoded.instances, index=index, known_leader=known_leader(answer), skipped=decoded.skipped
-        )
-        return reply if index is None else replace(reply, cursor=Cursor(index, place.client, reply))
+        index, leader = parse_index(answer), known_leader(answer)
+        cursor = None if index is None else Cursor(index, place.client, decoded, leader)
+        return Reply(decoded.instances, cursor, index, leader, decoded.skipped)
 
 
 def _again(cursor: Cursor, heard: Heard) -> Reply | None:
     """What was read before, for the feed has told of no change since."""
-    return cursor.reply and replace(cursor.reply, cursor=cursor._replace(heard=heard))
+    if (read := cursor.read) is None:
+        return None
+    known = cursor._replace(heard=heard)
+    return Reply(read.instances, known, known.position, known.known_leader, read.skipped)
 
 
 def expected(answer: Answer) -> Answer:

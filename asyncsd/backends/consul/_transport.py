@@ -214,8 +214,8 @@ class Transport:
 
     async def _deliver(self, request: _Request, deadline: float) -> Answer:
         # No exit stack, nor another context than it takes: thousands of these may wait, for a minute each.
-        late = f"no answer in {deadline:g} s"
         response: aiohttp.ClientResponse | None = None
+        answered = False
         try:
             async with self._clock.timeout(deadline):
                 token = await self._token.get()
@@ -226,7 +226,7 @@ class Transport:
                         token = other
                         response.release()
                         response = await self._send(request, token)
-            late = f"the answer stopped for {DEADLINE:g} s, or took more than {WHOLE:g} s"
+            answered = True
             content = await self._content(response, request.path)
             self._failing.discard(request.address)
             self._answers += 1
@@ -238,6 +238,9 @@ class Transport:
                 f"no connection in {self._connect_timeout:g} s", url=request.shown
             ) from exc
         except TimeoutError as exc:
+            late = f"no answer in {deadline:g} s"
+            if answered:
+                late = f"the answer stopped for {DEADLINE:g} s, or took more than {WHOLE:g} s"
             raise UnreachableError(late, url=request.shown) from exc
         except (aiohttp.ClientResponseError, aiohttp.InvalidURL) as exc:
             wrong = _told(exc)
@@ -247,7 +250,7 @@ class Transport:
             self._failing.add(request.address)
             raise UnreachableError(reason(exc), url=request.shown) from exc
         finally:
-            if response is not None:
+            if response is not None and not response.closed:
                 response.release()  # What wasn't read to its end closes its connection.
         # Not its cause, and raised out here: it holds the request's headers, and the secrets in them.
         raise ProtocolError(f"the answer isn't HTTP{wrong}", url=request.shown)
@@ -281,6 +284,9 @@ class Transport:
 
     async def _content(self, response: aiohttp.ClientResponse, path: str) -> bytes:
         """The body, for as long as it flows."""
+        if response.content.is_eof():  # A short one came with its headers: there is no time to watch.
+            self._long.pop(path, None)
+            return response.content.read_nowait()
         content = BytesIO()  # It gives its bytes without a copy.
         if (room := self._long.get(path)) is not None:
             content.seek(room)

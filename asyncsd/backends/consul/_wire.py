@@ -24,6 +24,7 @@ __all__ = [
 
 SCHEME = "scheme"
 """The key of an instance's meta that holds the scheme of its URLs."""
+NO_META = Meta()
 
 
 class Node(msgspec.Struct, rename="pascal", gc=False):
@@ -89,7 +90,7 @@ class Shared(dict[Any, Any]):
 def instance(entry: Entry, shared: Shared) -> Instance:
     """The Instance that `entry` tells of. Raises ValueError or TypeError where that makes none."""
     service, node = entry.service, entry.node
-    meta: Meta = shared[Meta(service.meta or {})]
+    meta: Meta = shared[Meta(service.meta)] if service.meta else NO_META
     scheme, host, port = _address(service.address or node.address, service.port)
     status = _worst(entry.checks)
     weights = service.weights or Weights()

@@ -32,6 +32,7 @@ from asyncsd import (
     UnreachableError,
     UnsupportedError,
 )
+from asyncsd._clock import LoopClock
 from asyncsd.backends.consul import ConsulBackend, _transport
 from asyncsd.backends.consul._transport import PROBES, _probed
 from asyncsd.testing import FakeClock
@@ -148,6 +149,33 @@ async def test_long_answers_are_whole_whether_they_grow_or_shrink(
         assert answer.body == body.encode()
         # No room is made any more for one that has become short.
         assert bool(backend._transport._long) == (size > 1_000)
+
+
+class CountingClock(LoopClock):
+    """Knows how many deadlines were set."""
+
+    __slots__ = ("deadlines",)
+
+    def __init__(self) -> None:
+        self.deadlines = 0
+
+    def timeout(self, seconds: float | None) -> asyncio.Timeout:
+        self.deadlines += 1
+        return super().timeout(seconds)
+
+
+async def test_an_answer_that_came_whole_has_no_deadlines_for_its_body(
+    agent: FakeAgent, client: ClientKind
+) -> None:
+    clock = CountingClock()
+    async with ConsulBackend(agent.url, client=client, clock=clock) as backend:
+        first = await backend.fetch(USERS, None)
+        set_for: list[int] = []
+        for _ in range(5):  # One or another may come in two pieces.
+            before = clock.deadlines
+            await backend.fetch(USERS, first.cursor)
+            set_for.append(clock.deadlines - before)
+        assert min(set_for) == 1  # That of the blocking query.
 
 
 async def test_connections_are_pooled(agent: FakeAgent, backend: ConsulBackend) -> None:
