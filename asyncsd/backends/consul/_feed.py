@@ -105,6 +105,8 @@ class Feed:
         self.settled: asyncio.Event = asyncio.Event()
         """Set once it is live, and when it has ended without."""
         self.ended: asyncio.Event = asyncio.Event()
+        self.answers: int = 0
+        """How many it has had."""
         self.failure: Exception | None = None
         """What it ended by; None for a cancellation."""
 
@@ -251,6 +253,7 @@ class Feed:
             params = [*self._params, ("index", str(before))]
             answer = await self._agent.get(source.path, params, wait=self._wait)
         checked(answer)
+        self.answers += 1
         if answer.status == 404:
             raise BackendError(f"404: {answer.text()}", url=answer.url, status=404)
         index = parse_index(answer)
