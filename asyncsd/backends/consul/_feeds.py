@@ -25,8 +25,8 @@ log = logging.getLogger("asyncsd.consul")
 T = TypeVar("T")
 
 START, STARTS = 5.0, 6
-"""A query takes a slot after all, as for a turn, where a feed that starts has no answer for so many seconds, or
-isn't there after so many times that."""
+"""A query takes a slot after all, as for a turn, where a feed that starts has no answer for so many seconds,
+or isn't there after so many times that."""
 MANY = 0.9
 """A feed starts once more than this part of the slots is wanted: the rest is for what reads meanwhile."""
 LOOK, LOOKS, FEWER = 5.0, 2, 0.7

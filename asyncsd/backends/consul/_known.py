@@ -40,11 +40,20 @@ class _Services(msgspec.Struct, gc=False):
     services: list[_Service] | None = msgspec.field(name="Services", default=None)
 
 
+class _Listed(msgspec.Struct, gc=False):
+    """One item of /v1/internal/ui/nodes: a node with its instances."""
+
+    name: str = msgspec.field(name="Node")
+    services: list[_Service] | None = msgspec.field(name="Services", default=None)
+    peer: str = msgspec.field(name="PeerName", default="")
+
+
 _NOTHING: dict[str, tuple[str, int]] = {}
 
 _nodes = msgspec.json.Decoder(list[_Node])
 _checks = msgspec.json.Decoder(list[_Check])
 _services = msgspec.json.Decoder(_Services | None)
+_all = msgspec.json.Decoder(list[_Listed])
 _names = msgspec.json.Decoder(dict[str, list[str] | None])
 
 
@@ -68,8 +77,12 @@ class Known:
         """Each node's ModifyIndex."""
 
     def __repr__(self) -> str:
-        instances = sum(map(len, self._of_node.values()))
-        return f"Known({len(self.nodes)} nodes, {instances} instances)"
+        return f"Known({len(self.nodes)} nodes, {self.instances} instances)"
+
+    @property
+    def instances(self) -> int:
+        """How many it has heard of."""
+        return self._count.total()
 
     def hear_nodes(self, answer: Answer) -> set[str]:
         """Of /v1/catalog/nodes: what stands on a node that changed, or is gone."""
@@ -87,6 +100,19 @@ class Known:
         found = _decode(_services.decode, answer, "a node's services")
         listed = (found.services if found is not None else None) or ()
         return self._put(name, {one.id: (one.service, one.index) for one in listed})
+
+    def hear_all(self, answer: Answer) -> set[str]:
+        """Of /v1/internal/ui/nodes: the same of all nodes."""
+        listed = {
+            node.name: {one.id: (one.service, one.index) for one in node.services or ()}
+            for node in _decode(_all.decode, answer, "a list of nodes with their services")
+            if not node.peer  # Another cluster's: it has names of its own.
+        }
+        gone = self._of_node.keys() - listed.keys()
+        changed: set[str] = set()
+        for name, instances in (listed | dict.fromkeys(gone, _NOTHING)).items():
+            changed |= self._put(name, instances)
+        return changed
 
     def _put(self, node: str, instances: dict[str, tuple[str, int]]) -> set[str]:
         before = self._of_node.get(node, {})
