@@ -31,7 +31,7 @@ nodes with one instance each, and a third where they have five. It is Consul's p
 MOST, MOST_BYTES = 20_000, 32 << 20
 """More instances than this, or more bytes that tell of them, are too much for one answer."""
 REST = 2.0
-"""How many times as long as one answer for all took, the agent is left alone then."""
+"""The agent is left alone for so many times what one answer for all costs, and for what it took at least."""
 
 
 def node_list(node: str) -> str:
@@ -96,7 +96,7 @@ class Sweep:
             log.debug("the nodes' lists are read one by one: %s", exc)
             self._in_one = False
             return None
-        return max(rest, REST * (self._clock.time() - began))
+        return max(REST * rest, self._clock.time() - began)
 
     def _hear_all(self, answer: Answer) -> set[str]:
         self._in_one = len(answer.body) <= MOST_BYTES
