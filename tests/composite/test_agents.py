@@ -12,7 +12,7 @@ from asyncsd.agent import Agent
 from asyncsd.backends.composite import Failover, Merge
 from asyncsd.backends.consul import ConsulBackend
 from tests.composite.watching import QUICK, RESET_HOLD, Seen, registration, watching
-from tests.faults.test_registry import HurriedClock
+from tests.support.hurried import hurried
 
 DOWN, BACK = 1.0, 1.0
 HELD = 5.0
@@ -75,7 +75,7 @@ async def test_an_agent_that_fails_leaves_its_last_list_and_the_other_one_goes_o
 
 
 async def test_an_agent_that_hangs_is_noticed_after_its_wait(world: World) -> None:
-    async with watching(Merge(world.backends(clock=HurriedClock()), **QUICK)) as seen:
+    async with hurried() as clock, watching(Merge(world.backends(clock=clock), **QUICK)) as seen:
         await both(seen)
         world.west.hang()
         # This process may stand still for as long, and doubt both for a moment.

@@ -227,6 +227,10 @@ async def test_more_nodes_than_can_be_followed_are_swept(agent: AgentProcess) ->
             await it.put("/v1/agent/service/deregister/i17")
             await watches[17].until(fresh(0), SOON)
             assert "4 queries" in repr(backend._feeds)
+            (feed,) = backend._feeds._feeds.values()
+            assert feed._sweep is not None
+            # asyncsd's own agent leaves out Consul's internal paths: there the lists are read.
+            assert feed._sweep._in_one is isinstance(agent, ConsulAgent)
 
 
 async def test_an_agent_killed_and_back_without_its_data_is_found_by_few_attempts(

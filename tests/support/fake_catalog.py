@@ -83,6 +83,13 @@ class FakeCatalog:
         headers = {"X-Consul-Index": str(self._index(asked.path)), "X-Consul-KnownLeader": "true"}
         return web.json_response(self._tell(asked.path), headers=headers)
 
+    def _on(self, name: str) -> list[dict[str, Any]]:
+        return [
+            {"ID": id, "Service": service, "Port": port, "ModifyIndex": index}
+            for (node, id), (service, port, index) in self.instances.items()
+            if node == name and not self.blind
+        ]
+
     def _index(self, path: str) -> int:
         """What a path's answer is as of: of a node's list only its own writes count, as for a wake-up.
 
@@ -106,12 +113,9 @@ class FakeCatalog:
                     for node, (address, index) in self.nodes.items()
                 ]
             case ["catalog", "node-services"]:
-                listed = [
-                    {"ID": id, "Service": service, "Port": port, "ModifyIndex": index}
-                    for (node, id), (service, port, index) in self.instances.items()
-                    if node == name and not self.blind
-                ]
-                return {"Node": {"Node": name}, "Services": listed}
+                return {"Node": {"Node": name}, "Services": self._on(name)}
+            case ["internal", "ui"]:
+                return [{"Node": node, "Services": self._on(node), "Checks": []} for node in self.nodes]
             case ["catalog", "services"]:
                 return {service: [] for service, _, _ in self.instances.values()}
             case ["health", "state"]:

@@ -51,6 +51,20 @@ def find(name: str) -> Path | None:
     return path if path.exists() else None
 
 
+@cache
+def _in_memory() -> str | None:
+    """Where files are in memory; None where that is small.
+
+    etcd and ZooKeeper answer a write once it is on the disk, and give one up for which that takes seconds:
+    which disks do that others write to as well.
+    """
+    folder = "/dev/shm"  # noqa: S108 - mkdtemp makes one of our own in it
+    try:
+        return folder if shutil.disk_usage(folder).free > 4 << 30 else None
+    except OSError:
+        return None
+
+
 def missing(*names: str) -> list[str]:
     """Those of the servers that weren't built."""
     return [name for name in names if find(name) is None]
@@ -160,7 +174,7 @@ class Process:
         if path is None:
             raise FileNotFoundError(f"{name} is missing: run make servers")
         self.name = Path(name).name
-        self.folder = folder or Path(tempfile.mkdtemp(prefix=f"asyncsd-{self.name}-"))
+        self.folder = folder or Path(tempfile.mkdtemp(prefix=f"asyncsd-{self.name}-", dir=_in_memory()))
         self._own_folder = folder is None
         self._command = [
             str(path),

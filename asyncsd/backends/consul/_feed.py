@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-from collections import deque
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from functools import partial
@@ -16,7 +15,8 @@ from ._answers import Answer, checked, parse_index
 from ._budget import Budget, Interval
 from ._known import Known
 from ._marks import Marks
-from ._transport import Agent, segment
+from ._sweep import LISTS, Sweep, node_list
+from ._transport import Agent
 
 __all__ = ["Feed"]
 
@@ -24,10 +24,6 @@ log = logging.getLogger("asyncsd.consul")
 
 READS = 16
 """How many of those that were told of a change read at a time."""
-LISTS = 8
-"""How many lists it reads itself at a time."""
-SWEEP_RATE = 800.0
-"""How many lists of nodes are read a second at most, over all sweeps."""
 FEWER = 0.8
 """Sweeping ends once there are fewer nodes than this part of what may be followed."""
 SOON = 5.0
@@ -67,7 +63,7 @@ class Feed:
     - the nodes: an address that changes, a node that comes or goes;
     - each node's list of instances, which wakes for that node's writes alone; or, where there are more nodes
       than `room` gives connections, one on the names of all services, which wakes for every write and doesn't
-      say of which: then all the nodes' lists are read, a few at a time.
+      say of which: then a sweep reads what stands on all of them.
 
     Together they see all that makes another list of instances. What they say is a hint, for whoever waits to
     read the service itself.
@@ -92,9 +88,7 @@ class Feed:
         self._sources: dict[str, _Source] = {}
         self._following: dict[str, asyncio.Task[None]] = {}
         self._tasks = TaskOwner()
-        self._sweeping = False
-        self._swept = False
-        self._unswept = asyncio.Event()
+        self._sweep: Sweep | None = None
         self._complete = False
         self._told_of = dict.fromkeys(STATES, 0)
         self._ahead: dict[str, set[str]] = {state: set() for state in STATES}
@@ -105,6 +99,8 @@ class Feed:
         self.settled: asyncio.Event = asyncio.Event()
         """Set once it is live, and when it has ended without."""
         self.ended: asyncio.Event = asyncio.Event()
+        self.answers: int = 0
+        """How many it has had."""
         self.failure: Exception | None = None
         """What it ended by; None for a cancellation."""
 
@@ -130,7 +126,7 @@ class Feed:
     @property
     def lag(self) -> float:
         """Seconds it may take to tell of a write: for a sweep that was on its way, and for the next."""
-        return 3 * len(self.known.nodes) / SWEEP_RATE if self._sweeping else 0.0
+        return 0.0 if self._sweep is None else self._sweep.lag
 
     def mark(self) -> Mark:
         """To be taken before a service is read."""
@@ -192,7 +188,7 @@ class Feed:
 
     async def _round(self) -> None:
         """Ask everything once, and wait for changes then. Returns when it has to be done in another way."""
-        self._complete = self._swept = False
+        self._complete = False
         self._over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         nodes = _Source("/v1/catalog/nodes", self.known.hear_nodes)
         states = {
@@ -205,10 +201,11 @@ class Feed:
         self._following = {}
         try:
             await self._turn(nodes)
-            self._sweeping = len(self.known.nodes) > self._room()
-            if self._sweeping:
+            self._sweep = None
+            if len(self.known.nodes) > self._room():
                 self._sources["names"] = _Source("/v1/catalog/services", self._hear_names)
-                self._spawn("sweep", self._sweep())
+                self._sweep = Sweep(self._read, self.known, self._tasks, self._clock)
+                self._spawn("sweep", self._sweep.run(self._look_if_complete))
             for name in list(self._sources):
                 self._follow(name)
             await self._look_at_nodes()
@@ -251,6 +248,7 @@ class Feed:
             params = [*self._params, ("index", str(before))]
             answer = await self._agent.get(source.path, params, wait=self._wait)
         checked(answer)
+        self.answers += 1
         if answer.status == 404:
             raise BackendError(f"404: {answer.text()}", url=answer.url, status=404)
         index = parse_index(answer)
@@ -273,8 +271,8 @@ class Feed:
         return max(pause, self._budget.rest(len(answer.body)))
 
     def _look_if_complete(self) -> None:
-        if not self._complete and (self._swept or not self._sweeping):
-            known = self.known.nodes.keys() if not self._sweeping else ()
+        if not self._complete and (self._sweep is None or self._sweep.is_done):
+            known = self.known.nodes.keys() if self._sweep is None else ()
             if all(f"node {name}" in self._sources for name in known):
                 self._complete = all(source.heard_at is not None for source in self._sources.values())
                 if self._complete:
@@ -283,12 +281,12 @@ class Feed:
     async def _look_at_nodes(self) -> None:
         """Follow the nodes that there are, or sweep them."""
         count, room = len(self.known.nodes), self._room()
-        if (count > room) if not self._sweeping else (count < FEWER * room):
+        if (count > room) if self._sweep is None else (count < FEWER * room):
             if not self._over.done():
                 self._over.set_result(None)
             return
-        if self._sweeping:
-            self._unswept.set()
+        if self._sweep is not None:
+            self._sweep.wanted.set()
             return
         names = {f"node {node}": node for node in self.known.nodes}
         for name, node in names.items():
@@ -302,30 +300,13 @@ class Feed:
         self._look_if_complete()
 
     def _list(self, node: str) -> _Source:
-        path = f"/v1/catalog/node-services/{segment(node)}"
-        return _Source(path, partial(self.known.hear_node, node))
+        return _Source(node_list(node), partial(self.known.hear_node, node))
 
     def _hear_names(self, answer: Answer) -> set[str]:
-        self._unswept.set()
+        if self._sweep is not None:
+            self._sweep.wanted.set()
         return self.known.hear_names(answer)
 
-    async def _sweep(self) -> None:
-        """Read the lists of all nodes after each write, and then rest as long as that took."""
-        while True:
-            await self._unswept.wait()
-            self._unswept.clear()
-            began = self._clock.time()
-            nodes = deque(self.known.nodes)
-            count = len(nodes)
-
-            async def read(nodes: deque[str] = nodes) -> None:
-                while nodes:
-                    await self._turn(self._list(nodes.popleft()))
-
-            await asyncio.gather(
-                *(self._tasks.spawn(read(), role="feed-sweep", service="consul") for _ in range(LISTS))
-            )
-            self._swept = True
-            self._look_if_complete()
-            took = self._clock.time() - began
-            await self._clock.sleep(max(took, count / SWEEP_RATE - took))
+    async def _read(self, path: str, hear: Callable[[Answer], set[str]]) -> float:
+        """Ask once for the sweep; the seconds to leave the agent alone."""
+        return await self._turn(_Source(path, hear))

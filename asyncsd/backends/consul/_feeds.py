@@ -24,8 +24,9 @@ log = logging.getLogger("asyncsd.consul")
 
 T = TypeVar("T")
 
-START = 5.0
-"""How many seconds a query waits for a feed that starts, before it takes a slot after all: as for a turn."""
+START, STARTS = 5.0, 6
+"""A query takes a slot after all, as for a turn, where a feed that starts has no answer for so many seconds,
+or isn't there after so many times that."""
 MANY = 0.9
 """A feed starts once more than this part of the slots is wanted: the rest is for what reads meanwhile."""
 LOOK, LOOKS, FEWER = 5.0, 2, 0.7
@@ -106,13 +107,22 @@ class Feeds:
                 return None
             feed = self._start(place)
         if not feed.settled.is_set():
+            await self._see_it_start(feed)
+        return feed if feed.is_live else None
+
+    async def _see_it_start(self, feed: Feed) -> None:
+        """Wait until it has settled, while it has answers: turns would only take the agent's time from it."""
+        for _ in range(STARTS):
+            answers = feed.answers
             try:
                 async with self._clock.timeout(START):
                     await feed.settled.wait()
             except TimeoutError:
-                return None
-            feed.check()
-        return feed if feed.is_live else None
+                if feed.answers == answers:
+                    return
+            else:
+                feed.check()
+                return
 
     async def unless_fed(self, place: Place, query: Query, ask: Callable[[], Awaitable[T]]) -> T | None:
         """`await ask()`, which is given up for None once there is a feed for this query."""

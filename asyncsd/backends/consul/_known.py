@@ -1,5 +1,6 @@
 """What a feed knows of a datacenter, and which services each new answer concerns."""
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -39,11 +40,20 @@ class _Services(msgspec.Struct, gc=False):
     services: list[_Service] | None = msgspec.field(name="Services", default=None)
 
 
-_NOTHING: dict[tuple[str | None, str], int] = {}
+class _Listed(msgspec.Struct, gc=False):
+    """One item of /v1/internal/ui/nodes: a node with its instances."""
+
+    name: str = msgspec.field(name="Node")
+    services: list[_Service] | None = msgspec.field(name="Services", default=None)
+    peer: str = msgspec.field(name="PeerName", default="")
+
+
+_NOTHING: dict[str, tuple[str, int]] = {}
 
 _nodes = msgspec.json.Decoder(list[_Node])
 _checks = msgspec.json.Decoder(list[_Check])
 _services = msgspec.json.Decoder(_Services | None)
+_all = msgspec.json.Decoder(list[_Listed])
 _names = msgspec.json.Decoder(dict[str, list[str] | None])
 
 
@@ -58,14 +68,21 @@ class Known:
         self._of_node: dict[str, dict[str, tuple[str, int]]] = {}
         self._failing: dict[str, dict[tuple[str, str], str]] = {}
         self._names: dict[str, list[str] | None] | None = None
-        self._well: dict[str, dict[tuple[str | None, str], int] | None] | None = None
-        """Of each service when its instances, or their nodes, were written last; None where a check fails."""
+        self._count: Counter[str] = Counter()
+        """How many instances each service has on all nodes."""
+        self._ill: set[str] = set()
+        """The services of which a check fails."""
+        self._ill_nodes: set[str] = set()
         self.nodes: dict[str, int] = {}
         """Each node's ModifyIndex."""
 
     def __repr__(self) -> str:
-        instances = sum(map(len, self._of_node.values()))
-        return f"Known({len(self.nodes)} nodes, {instances} instances)"
+        return f"Known({len(self.nodes)} nodes, {self.instances} instances)"
+
+    @property
+    def instances(self) -> int:
+        """How many it has heard of."""
+        return self._count.total()
 
     def hear_nodes(self, answer: Answer) -> set[str]:
         """Of /v1/catalog/nodes: what stands on a node that changed, or is gone."""
@@ -73,18 +90,39 @@ class Known:
         changed = {name for name, _ in nodes.items() ^ self.nodes.items()}
         services = self._on(changed)
         for name in self._of_node.keys() - nodes.keys():
+            self._put(name, {})
             del self._of_node[name]
-        self.nodes, self._well = nodes, None
+        self.nodes = nodes
         return services
 
     def hear_node(self, name: str, answer: Answer) -> set[str]:
         """Of /v1/catalog/node-services/NODE: whatever came, went, or was written."""
         found = _decode(_services.decode, answer, "a node's services")
         listed = (found.services if found is not None else None) or ()
-        instances = {one.id: (one.service, one.index) for one in listed}
-        before = self._of_node.get(name, {})
-        self._of_node[name], self._well = instances, None
-        return {service for _, (service, _) in instances.items() ^ before.items()}
+        return self._put(name, {one.id: (one.service, one.index) for one in listed})
+
+    def hear_all(self, answer: Answer) -> set[str]:
+        """Of /v1/internal/ui/nodes: the same of all nodes."""
+        listed = {
+            node.name: {one.id: (one.service, one.index) for one in node.services or ()}
+            for node in _decode(_all.decode, answer, "a list of nodes with their services")
+            if not node.peer  # Another cluster's: it has names of its own.
+        }
+        gone = self._of_node.keys() - listed.keys()
+        changed: set[str] = set()
+        for name, instances in (listed | dict.fromkeys(gone, _NOTHING)).items():
+            changed |= self._put(name, instances)
+        return changed
+
+    def _put(self, node: str, instances: dict[str, tuple[str, int]]) -> set[str]:
+        before = self._of_node.get(node, {})
+        self._of_node[node] = instances
+        moved = instances.items() ^ before.items()
+        for id, (service, index) in moved:
+            self._count[service] += 1 if instances.get(id) == (service, index) else -1
+            if not self._count[service]:
+                del self._count[service]
+        return {service for _, (service, _) in moved}
 
     def hear_state(self, state: str, answer: Answer) -> set[str]:
         """Of /v1/health/state/STATE: whatever a check is of that came into the state, or left it."""
@@ -93,7 +131,10 @@ class Known:
             for check in _decode(_checks.decode, answer, "a list of checks")
         }
         moved = checks.items() ^ self._failing.get(state, {}).items()
-        self._failing[state], self._well = checks, None
+        self._failing[state] = checks
+        failing = [check for checks in self._failing.values() for check in checks.items()]
+        self._ill = {service for _, service in failing if service}
+        self._ill_nodes = {node for (node, _), service in failing if not service}
         services = {service for _, service in moved if service}
         # A check of a node itself is one of each service there.
         return services | self._on({node for (node, _), service in moved if not service})
@@ -118,28 +159,19 @@ class Known:
 
         False where it would take a closer look.
         """
-        if self._well is None:
-            self._well = self._find_well()
-        known = self._well.get(service, _NOTHING)
-        return (
-            known is not None
-            and all(one.status == "passing" for one in instances)
-            and {(one.node, one.id) for one in instances} == known.keys()
-            and all(written <= index for written in known.values())
-        )
-
-    def _find_well(self) -> dict[str, dict[tuple[str | None, str], int] | None]:
-        ill = {service for checks in self._failing.values() for service in checks.values()}
-        ill_nodes = {
-            node for checks in self._failing.values() for (node, _), service in checks.items() if not service
-        }
-        found: dict[str, dict[tuple[str | None, str], int] | None] = dict.fromkeys(ill | self._on(ill_nodes))
-        for node, listed in self._of_node.items():
-            for id, (service, written) in listed.items():
-                known = found.setdefault(service, {})
-                if known is not None:
-                    known[node, id] = max(written, self.nodes.get(node, 0))
-        return found
+        if service in self._ill or len({(one.node, one.id) for one in instances}) != self._count[service]:
+            return False
+        for one in instances:
+            node = one.node or ""
+            known, written = self._of_node.get(node, _NOTHING).get(one.id, ("", 0))
+            if (
+                one.status != "passing"
+                or node in self._ill_nodes
+                or known != service
+                or max(written, self.nodes.get(node, 0)) > index
+            ):
+                return False
+        return True
 
     def has(self, instances: Iterable[Instance]) -> bool:
         """Whether it has heard of all of them."""

@@ -10,7 +10,7 @@ import pytest
 from aiohttp import web
 
 from asyncsd import Query, Reply, UnreachableError
-from asyncsd.backends.consul import ConsulBackend, _feed, _feeds, _reading, _slots
+from asyncsd.backends.consul import ConsulBackend, _feed, _feeds, _reading, _slots, _sweep
 from tests.e2e.support import counted
 from tests.support.fake_agent import Asked, FakeAgent
 from tests.support.fake_catalog import FakeCatalog
@@ -222,6 +222,136 @@ async def test_more_nodes_than_there_is_room_for_are_swept_after_a_write(
         await eventually(lambda: catalog.held["/v1/catalog/services"] == 0)
         catalog.put("s5", port=55)
         await eventually(lambda: watches[5].ports == [55])
+
+
+def many_nodes(catalog: FakeCatalog) -> None:
+    for number in range(2, 12):
+        catalog.node(f"n{number}")
+        catalog.put("s0", node=f"n{number}", port=number)
+
+
+def swept(agent: FakeAgent) -> tuple[int, int]:
+    """How often all nodes were read in one, and how many lists of nodes were."""
+    paths = [asked.path for asked in agent.asked]
+    return paths.count(_sweep.ALL), sum("node-services" in path for path in paths)
+
+
+async def test_a_sweep_after_the_first_is_one_answer(agent: FakeAgent, catalog: FakeCatalog) -> None:
+    many_nodes(catalog)
+    async with watched(backend_of(agent)) as watches:
+        assert swept(agent)[1] >= 11
+        await asyncio.sleep(0.1)
+        agent.asked.clear()
+        catalog.put("s0", node="n9", port=99)
+        await eventually(lambda: 99 in watches[0].ports)
+        catalog.drop("s0", node="n5")
+        await eventually(lambda: 5 not in watches[0].ports)
+        all_in_one, lists = swept(agent)
+        assert 1 <= all_in_one <= 4
+        assert not lists
+        await asyncio.sleep(1.0)
+        agent.asked.clear()
+        await asyncio.sleep(0.5)
+        assert not agent.asked
+
+
+@pytest.mark.parametrize("refusal", [404, 403, 400, "null", "<html>"])
+async def test_where_there_is_no_such_answer_the_lists_are_read(
+    agent: FakeAgent, catalog: FakeCatalog, caplog: pytest.LogCaptureFixture, refusal: int | str
+) -> None:
+    many_nodes(catalog)
+
+    def refused(asked: Asked) -> web.Response | None:
+        if asked.path != _sweep.ALL:
+            return None
+        if isinstance(refusal, int):
+            return web.Response(status=refusal, text="no")
+        return web.Response(text=refusal, headers={"X-Consul-Index": "5"})
+
+    catalog.refused = refused
+    backend = backend_of(agent)
+    async with watched(backend) as watches:
+        (feed,) = feeds(backend)
+        for port in (99, 98):
+            catalog.put("s0", node="n9", port=port)
+            await eventually(lambda port=port: port in watches[0].ports)
+        assert feeds(backend) == [feed]
+        all_in_one, lists = swept(agent)
+        assert all_in_one == 1
+        assert lists >= 33
+    assert not [one for one in caplog.records if one.levelno >= logging.INFO and "asyncsd" in one.name]
+
+
+@pytest.mark.parametrize(("what", "most", "times"), [("MOST", 29, 0), ("MOST_BYTES", 100, 1)])
+async def test_what_is_too_much_for_one_answer_is_read_by_lists(
+    agent: FakeAgent,
+    catalog: FakeCatalog,
+    monkeypatch: pytest.MonkeyPatch,
+    what: str,
+    most: int,
+    times: int,
+) -> None:
+    monkeypatch.setattr(_sweep, what, most)
+    many_nodes(catalog)
+    async with watched(backend_of(agent)) as watches:
+        for port in (99, 98):
+            catalog.put("s0", node="n9", port=port)
+            await eventually(lambda port=port: port in watches[0].ports)
+        all_in_one, lists = swept(agent)
+        assert all_in_one == times
+        assert lists >= 22
+
+
+async def test_an_agent_that_fails_in_a_sweep_is_asked_again(agent: FakeAgent, catalog: FakeCatalog) -> None:
+    many_nodes(catalog)
+    backend = backend_of(agent)
+    async with watched(backend) as watches:
+        (feed,) = feeds(backend)
+        await asyncio.sleep(0.1)
+        failures = [web.Response(status=500, text="No cluster leader")]
+        catalog.refused = lambda asked: failures.pop() if failures and asked.path == _sweep.ALL else None
+        for port in (99, 98):
+            agent.asked.clear()
+            catalog.put("s0", node="n9", port=port)
+            await eventually(lambda port=port: port in watches[0].ports)
+        assert not failures
+        assert feeds(backend) == [feed]
+        assert swept(agent)[0] >= 1
+
+
+@pytest.mark.parametrize(
+    ("moves", "starts", "turns"), [(True, 50, False), (True, 2, True), (False, 50, True)]
+)
+async def test_a_feed_is_waited_for_while_it_has_answers(
+    agent: FakeAgent,
+    catalog: FakeCatalog,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    moves: bool,
+    starts: int,
+    turns: bool,
+) -> None:
+    monkeypatch.setattr(_feeds, "START", 0.4)
+    monkeypatch.setattr(_feeds, "STARTS", starts)
+    for number in range(2, 42):
+        catalog.node(f"n{number}")
+    answers = agent.handle
+
+    async def slow(asked: Asked) -> web.StreamResponse:
+        if "node-services" in asked.path:
+            await asyncio.sleep(0.25 if moves else 0.8)
+        return await answers(asked)
+
+    agent.handle = slow
+    async with watched(backend_of(agent), live=False) as watches:
+        await asyncio.sleep(1.2)
+        waited = [
+            asked
+            for asked in agent.asked
+            if "/health/service/" in asked.path and "index" in dict(asked.query)
+        ]
+        assert bool(waited) is turns
+        await eventually(lambda: waiting(watches[0].backend) == len(watches), 20.0)
 
 
 async def test_fewer_watches_have_a_query_each_again(

@@ -131,6 +131,27 @@ def test_a_written_instance_concerns_its_service() -> None:
     assert known().hear_node("n1", answer(None)) == {"a", "b"}
 
 
+def test_all_nodes_in_one_answer_tell_what_their_lists_tell() -> None:
+    def all_of(**of_node: list[tuple[str, str, int]]) -> Answer:
+        def listed(items: list[tuple[str, str, int]]) -> list[dict[str, Any]]:
+            return [{"ID": id, "Service": name, "ModifyIndex": index, "Port": 1} for id, name, index in items]
+
+        return answer([{"Node": name, "Services": listed(items)} for name, items in of_node.items()])
+
+    n1, n2 = [("a1", "a", 3), ("b1", "b", 4)], [("a2", "a", 5), ("c1", "c", 6)]
+    it = known()
+    assert it.hear_all(all_of(n1=n1, n2=n2)) == set()
+    assert it.hear_all(all_of(n1=n1, n2=[("a2", "a", 5), ("c1", "c", 7)])) == {"c"}
+    assert it.hear_all(all_of(n1=n1, n2=n2, n3=[("d1", "d", 9)])) == {"c", "d"}
+    assert it.instances == 5
+    assert it.hear_all(all_of(n2=n2)) == {"a", "b", "d"}
+    assert it.instances == 2
+    peer = {"Node": "n2", "PeerName": "other", "Services": [{"ID": "a2", "Service": "a", "ModifyIndex": 99}]}
+    nothing = {"Node": "n1", "Services": None}
+    found = [{"Node": "n2", "Services": [{"ID": "a2", "Service": "a", "ModifyIndex": 5}]}, nothing, peer]
+    assert it.hear_all(answer(found)) == {"c"}
+
+
 def test_a_changed_node_and_one_that_is_gone_concern_all_that_stands_there() -> None:
     assert known().hear_nodes(nodes(n1=1, n2=2)) == set()
     assert known().hear_nodes(nodes(n1=7, n2=2)) == {"a", "b"}
@@ -193,6 +214,12 @@ def test_it_surely_shows_what_was_read_and_not_written_since() -> None:
     assert not it.shows("c", [found("c1", "n2")], 12)
     it.hear_state("warning", answer([]))
     assert it.shows("a", both, 12)
+    it.hear_nodes(nodes(n1=1))
+    assert not it.shows("a", both, 12)
+    assert it.shows("a", both[:1], 12)
+    it.hear_node("n1", services())
+    assert it.shows("a", [], 12)
+    assert it.instances == 0
 
 
 @pytest.mark.parametrize("body", ["null", "{}", "[1]", "<html>", '{"Services": 7}'])
@@ -205,6 +232,8 @@ def test_another_shape_is_an_error(body: str) -> None:
     if body not in ("null", "{}"):
         with pytest.raises(ProtocolError):
             Known().hear_node("n1", wrong)
+    with pytest.raises(ProtocolError):
+        Known().hear_all(wrong)
     if body != "{}":
         with pytest.raises(ProtocolError):
             Known().hear_names(wrong)
