@@ -242,8 +242,8 @@ async def test_an_agent_killed_and_back_without_its_data_is_found_by_few_attempt
         with counted(agent.port) as attempts:
             await asyncio.gather(*(seen.until(lambda event: event.error is not None) for seen in watches))
             await asyncio.sleep(5.0)
-            # On a busy machine the time is longer than it was to be.
-            assert len(attempts) <= 5 + attempts[-1] - attempts[0], attempts
+            # The feed's own queries may just have been sent anew, and on a busy machine the time is longer.
+            assert len(attempts) <= 10 + attempts[-1] - attempts[0], attempts
         await agent.start()
         await it.begin()
         await it.register(11, Port=81)
