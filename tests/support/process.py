@@ -58,7 +58,7 @@ def _in_memory() -> str | None:
     etcd and ZooKeeper answer a write once it is on the disk, and give one up for which that takes seconds:
     which disks do that others write to as well.
     """
-    folder = "/dev/shm"  # noqa: S108 - mkdtemp makes one of our own in it
+    folder = "/dev/shm"
     try:
         return folder if shutil.disk_usage(folder).free > 4 << 30 else None
     except OSError:
