@@ -3,6 +3,7 @@
 import asyncio
 import math
 import os
+import signal
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
@@ -15,6 +16,10 @@ from tests.support.process import missing
 # A busy machine is no failure of a property.
 settings.register_profile("steady", deadline=None)
 settings.load_profile("steady")
+
+# A shell starts what is to run behind it with Ctrl-C ignored, and programs that tests interrupt inherit that.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.hookimpl(tryfirst=True)
