@@ -4,7 +4,7 @@ from typing import Any
 
 import msgspec
 
-__all__ = ["Applications", "Info", "Listing", "One", "Port", "Stamped", "decode_info", "encode"]
+__all__ = ["Applications", "Info", "Listing", "One", "Port", "decode_info", "encode"]
 
 encode = msgspec.json.Encoder().encode
 
@@ -62,18 +62,6 @@ class One(msgspec.Struct):
     """The answer to a question for one instance."""
 
     instance: Info
-
-
-class Stamp(msgspec.Struct, rename="camel"):
-    """When the server last took a change of an instance."""
-
-    last_updated_timestamp: int = 0
-
-
-class Stamped(msgspec.Struct):
-    """Of the answer to a question for one instance no more than that."""
-
-    instance: Stamp
 
 
 class Application(msgspec.Struct):

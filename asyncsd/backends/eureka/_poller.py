@@ -11,7 +11,7 @@ from asyncsd._tasks import TaskOwner
 from ._answers import AbsentError, ForbiddenError, UnavailableError
 from ._catalog import Catalog
 from ._codec import segment
-from ._messages import Applications, Info, Listing, Stamped
+from ._messages import Applications, Info, Listing, One
 from ._servers import Server
 from ._transport import Transport
 
@@ -207,7 +207,7 @@ class Poller:
     async def _updated(self, server: Server, app: str, id: str) -> int | None:
         """When the server last took a change of an instance: None where it has none, -1 where it fails."""
         try:
-            told = await self._transport.get(server, f"/apps/{segment(app)}/{segment(id)}", Stamped)
+            told = await self._transport.get(server, f"/apps/{segment(app)}/{segment(id)}", One)
         except AbsentError:
             return None
         except BackendError:

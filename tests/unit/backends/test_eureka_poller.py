@@ -109,6 +109,12 @@ class Polled:
         waiting = self.poller.changed(self.instances, lambda: self.instances, seconds)
         return asyncio.create_task(waiting)
 
+    async def changed(self, intervals: int = 1) -> tuple[Instance, ...]:
+        """The other instances that so many intervals bring."""
+        waiting = self.wait()
+        await self.clock.advance(intervals * INTERVAL)
+        return await waiting
+
     def asked(self) -> list[str]:
         """What was asked for since the last time."""
         asked, self.servers.asked = self.servers.asked, []
@@ -179,14 +185,10 @@ async def test_changes_that_do_not_lead_to_the_servers_count_bring_the_whole(
     polled.servers.put("1")
     await polled.poller.fresh()
     polled.servers.put("2", told=False)
-    waiting = polled.wait()
-    await polled.clock.advance(INTERVAL)
-    assert [instance.id for instance in await waiting] == ["1", "2"]
+    assert [instance.id for instance in await polled.changed()] == ["1", "2"]
     assert polled.asked() == ["/apps", "/apps/delta", "/apps"]
     polled.servers.remove("1", told=False)
-    waiting = polled.wait()
-    await polled.clock.advance(INTERVAL)
-    assert [instance.id for instance in await waiting] == ["2"]
+    assert [instance.id for instance in await polled.changed()] == ["2"]
 
 
 async def test_what_cached_changes_miss_is_seen_once_it_is_quiet(polled: Polled) -> None:
@@ -198,13 +200,9 @@ async def test_what_cached_changes_miss_is_seen_once_it_is_quiet(polled: Polled)
     polled.servers.put("3")
     polled.servers.remove("1")
     polled.servers.put("2", port={"$": 81, "@enabled": "true"})
-    waiting = polled.wait()
-    await polled.clock.advance(INTERVAL)
-    assert [instance.id for instance in await waiting] == ["1", "2"]
+    assert [instance.id for instance in await polled.changed()] == ["1", "2"]
     polled.asked()
-    waiting = polled.wait()
-    await polled.clock.advance(4 * INTERVAL)
-    assert [(instance.id, instance.port) for instance in await waiting] == [("2", 81), ("3", 80)]
+    assert [(instance.id, instance.port) for instance in await polled.changed(4)] == [("2", 81), ("3", 80)]
     assert polled.asked() == [*["/apps/delta"] * 4, "/apps", "/apps/WEB/2"]
     # The changes that lack it are told on, and undo nothing; nor is the whole list asked for at each poll.
     waiting = polled.wait()
@@ -224,9 +222,7 @@ async def test_an_outdated_whole_list_takes_nothing_away(polled: Polled, id: str
     polled.servers.cache("/apps")
     polled.servers.put(id)
     polled.servers.remove("1")
-    waiting = polled.wait()
-    await polled.clock.advance(INTERVAL)
-    assert [instance.id for instance in await waiting] == [id]
+    assert [instance.id for instance in await polled.changed()] == [id]
     waiting = polled.wait()
     await polled.clock.advance(8 * INTERVAL)
     assert "/apps" in polled.asked()
@@ -242,10 +238,10 @@ async def test_an_instance_that_cannot_be_asked_for_decides_nothing(polled: Poll
     polled.servers.cache("/apps")
     polled.servers.put("2")
     polled.servers.errors["/apps/WEB/2"] = ProtocolError("no")
-    for wanted in (["1", "2"], ["1", "2"]):
+    for _ in range(2):
         waiting = polled.wait(seconds=5 * INTERVAL)
         await polled.clock.advance(5 * INTERVAL)
-        assert [instance.id for instance in await waiting] == wanted
+        assert [instance.id for instance in await waiting] == ["1", "2"]
     assert "/apps/WEB/2" in polled.asked()
 
 
@@ -254,9 +250,7 @@ async def test_while_things_change_the_whole_is_not_asked_for(polled: Polled) ->
     polled.asked()
     for number in range(30):
         polled.servers.put(f"{number:02}")
-        waiting = polled.wait()
-        await polled.clock.advance(INTERVAL)
-        assert len(await waiting) == number + 1
+        assert len(await polled.changed()) == number + 1
     assert set(polled.asked()) == {"/apps/delta"}
 
 
